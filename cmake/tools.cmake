@@ -1,0 +1,1 @@
+# tallyd (the server) and tally (the operator's command line).
