@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-enum tl_code tl_status_set(struct tl_status *st, enum tl_code code, int os_error,
-                           const char *where, const char *format, ...)
+enum tl_code tl_status_set(struct tl_status *st, enum tl_code code, int os_error, const char *where,
+                           const char *format, ...)
 {
     if (st->code != TL_OK)
         return st->code;
@@ -40,7 +40,16 @@ void tl_status_wrap(struct tl_status *st, const char *format, ...)
     if (n < 0)
         n = 0;
     size_t used = (size_t)n < sizeof(st->text) - 1 ? (size_t)n : sizeof(st->text) - 1;
-    snprintf(st->text + used, sizeof(st->text) - used, ": %s", inner);
+    /* ": " and the inner sentence, cut at the end of the text. */
+    const char *parts[] = {": ", inner};
+    for (int i = 0; i < 2; i++) {
+        size_t size = strlen(parts[i]);
+        if (size > sizeof(st->text) - 1 - used)
+            size = sizeof(st->text) - 1 - used;
+        memcpy(st->text + used, parts[i], size);
+        used += size;
+    }
+    st->text[used] = '\0';
 }
 
 enum tl_code tl_status_sql(struct tl_status *st, const char *sqlstate, int32_t position)
