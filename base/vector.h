@@ -10,7 +10,7 @@
  *
  * How a value lies in `data`:
  *   BOOLEAN uint8_t 0/1 · BIGINT int64_t · DOUBLE double · DECIMAL64 int64_t × 10^-scale
- *   DECIMAL128 __int128 × 10^-scale · DATE int32_t days since 1970-01-01
+ *   DECIMAL128 tl_i128 × 10^-scale · DATE int32_t days since 1970-01-01
  *   TIMESTAMP, TIMESTAMPTZ int64_t microseconds (UTC for TIMESTAMPTZ) since 1970-01-01
  *   INTERVAL struct tl_interval · TEXT struct tl_slice (UTF-8, no NUL, at most 64 KiB)
  *
@@ -28,6 +28,7 @@
 #include <stdint.h>
 
 #include "base/bytes.h"
+#include "base/int128.h"
 #include "base/status.h"
 
 struct tl_arena;
