@@ -1,0 +1,117 @@
+/*
+ * storage/io_int.h: what a maker of struct tl_io fills in; for storage/io*.c alone.
+ *
+ * io.c checks names, counts, loops over short transfers and poisons; a maker makes one attempt at
+ * a time. uring is posix with other reads and commits, so posix's functions are shared here.
+ */
+#ifndef TALLY_STORAGE_IO_INT_H
+#define TALLY_STORAGE_IO_INT_H
+
+#include <pthread.h>
+#include <sys/uio.h>
+
+#include "storage/io.h"
+
+enum { TL__IO_BATCH = 256 }; /* read requests in flight at once, per call */
+
+/* A commit lives in its file: there is one at a time. */
+struct tl_io_commit {
+    struct tl_file *file;
+    uint64_t offset;
+    struct tl_slice slices[TL_IO_SLICES_MAX];
+    struct iovec iov[TL_IO_SLICES_MAX];
+    uint32_t count;
+    size_t total;
+    bool in_flight;
+    /* Set by the maker; read after its commit_wait. */
+    size_t moved;             /* bytes written */
+    bool synced;              /* the sync ran after all `total` bytes, and succeeded */
+    struct tl_status failure; /* of the write or the sync */
+    /* The maker's own. */
+    bool by_thread;   /* uring: handed to posix's helper thread */
+    uint32_t pending; /* uring: completions to come */
+    bool done;        /* posix: under its lock */
+    struct tl_io_commit *next;
+};
+
+struct tl_file {
+    struct tl_io *io;
+    enum tl_io_mode mode;
+    _Atomic bool poisoned; /* release after `poison` is set; acquire before it is read */
+    struct tl_status poison;
+    struct tl_io_commit commit;
+    char name[TL_IO_NAME_MAX + 1];
+};
+
+struct tl_io_vtable {
+    enum tl_io_maker maker;
+    void (*free)(struct tl_io *io);
+    enum tl_code (*open)(struct tl_io *io, const char *name, enum tl_io_mode mode,
+                         struct tl_file **out, struct tl_status *st);
+    void (*close)(struct tl_file *file);
+    enum tl_code (*size)(struct tl_file *file, uint64_t *out, struct tl_status *st);
+    /* One attempt at each request from its `got` on: adds to `got`, sets `code`. A request that
+     * stays where it was without a failure is at the end of its file. At most TL__IO_BATCH. */
+    void (*read)(struct tl_io *io, struct tl_io_read **reads, uint32_t count);
+    /* One attempt: *moved > 0, or a failure. */
+    enum tl_code (*write)(struct tl_file *file, uint64_t offset, const struct tl_slice *slices,
+                          uint32_t count, size_t *moved, struct tl_status *st);
+    enum tl_code (*sync)(struct tl_file *file, struct tl_status *st);
+    enum tl_code (*commit_begin)(struct tl_io_commit *c, struct tl_status *st);
+    void (*commit_wait)(struct tl_io_commit *c);
+    enum tl_code (*preallocate)(struct tl_file *file, uint64_t size, struct tl_status *st);
+    enum tl_code (*truncate)(struct tl_file *file, uint64_t size, struct tl_status *st);
+    enum tl_code (*rename)(struct tl_io *io, const char *from, const char *to,
+                           struct tl_status *st);
+    enum tl_code (*remove)(struct tl_io *io, const char *name, struct tl_status *st);
+    enum tl_code (*exists)(struct tl_io *io, const char *name, bool *out, struct tl_status *st);
+    enum tl_code (*mkdir)(struct tl_io *io, const char *name, struct tl_status *st);
+    enum tl_code (*sync_dir)(struct tl_io *io, const char *dir, struct tl_status *st);
+    enum tl_code (*list)(struct tl_io *io, const char *dir, struct tl_io_names *out,
+                         struct tl_status *st);
+    enum tl_code (*lock)(struct tl_io *io, const char *name, struct tl_file **out,
+                         struct tl_status *st);
+};
+
+struct tl_io {
+    const struct tl_io_vtable *vtab;
+    struct tl_io_counters counters;
+};
+
+/* Adds a copy of a name; for makers' list. */
+TL_CHECK enum tl_code tl__io_names_add(struct tl_io_names *names, const char *name,
+                                       struct tl_status *st);
+/* The tl_code of an errno. */
+enum tl_code tl__io_code(int os_error);
+
+/* ---- posix, shared with uring ---- */
+
+struct tl__posix_io {
+    struct tl_io base;
+    int dir;
+    /* The helper thread that performs commits; started by the first one. */
+    pthread_mutex_t lock;
+    pthread_cond_t work, finished;
+    pthread_t thread;
+    bool started, stop;                /* under lock */
+    struct tl_io_commit *first, *last; /* queue, under lock */
+};
+
+struct tl__posix_file {
+    struct tl_file base;
+    int fd;
+};
+
+TL_CHECK enum tl_code tl__posix_init(struct tl__posix_io *io, const struct tl_io_vtable *vtab,
+                                     const char *dir, struct tl_status *st);
+void tl__posix_deinit(struct tl__posix_io *io);
+/* The table of posix, to copy from. */
+const struct tl_io_vtable *tl__posix_vtable(void);
+/* One attempt at one request with pread. */
+void tl__posix_read_one(struct tl_io_read *r);
+static inline int tl__posix_fd(const struct tl_file *file)
+{
+    return ((const struct tl__posix_file *)(const void *)file)->fd;
+}
+
+#endif
