@@ -1,0 +1,476 @@
+/*
+ * Promise: the three makers of the I/O door behave alike.
+ * Method: one body of tests runs over uring, posix and sim; uring's also in threads, and in a
+ * process that may not use io_uring, where the default must become posix.
+ */
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "storage/io.h"
+#include "storage/io_sim.h"
+#include "tests/test.h"
+
+struct bed {
+    struct tl_io *io;
+    char dir[64];
+};
+
+static void remove_tree(const char *dir)
+{
+    char command[128];
+    snprintf(command, sizeof(command), "rm -rf '%s'", dir);
+    assert_int_equal(system(command), 0);
+}
+
+static int setup(void **state, enum tl_io_maker maker)
+{
+    struct tl_status st = TL_STATUS_INIT;
+    struct bed *bed = calloc(1, sizeof(*bed));
+    const char *tmp = getenv("TMPDIR");
+    snprintf(bed->dir, sizeof(bed->dir), "%.40s/tally-io-XXXXXX", tmp ? tmp : "/tmp");
+    assert_non_null(mkdtemp(bed->dir));
+    if (maker == TL_IO_SIM) {
+        struct tl_io_sim *sim;
+        assert_ok(&st, tl_io_sim_new(1, &sim, &st));
+        tl_io_sim_set_short(sim, true);
+        bed->io = tl_io_sim_io(sim);
+    } else if (maker == TL_IO_POSIX) {
+        assert_ok(&st, tl_io_open_posix(bed->dir, &bed->io, &st));
+    } else {
+        enum tl_code rc = tl_io_open_uring(bed->dir, &bed->io, &st);
+        if (rc == TL_UNSUPPORTED)
+            print_message("io_uring is denied here: %s\n", st.text);
+        else
+            assert_ok(&st, rc);
+    }
+    *state = bed;
+    return 0;
+}
+
+static int setup_uring(void **state)
+{
+    return setup(state, TL_IO_URING);
+}
+static int setup_posix(void **state)
+{
+    return setup(state, TL_IO_POSIX);
+}
+static int setup_sim(void **state)
+{
+    return setup(state, TL_IO_SIM);
+}
+
+static int teardown(void **state)
+{
+    struct bed *bed = *state;
+    tl_io_free(bed->io);
+    remove_tree(bed->dir);
+    free(bed);
+    return 0;
+}
+
+static struct tl_io *io_of(void **state)
+{
+    struct tl_io *io = ((struct bed *)*state)->io;
+    if (!io)
+        skip();
+    return io;
+}
+
+static void fill(uint8_t *p, size_t size, uint32_t seed)
+{
+    for (size_t i = 0; i < size; i++) {
+        seed = seed * 1664525 + 1013904223;
+        p[i] = (uint8_t)(seed >> 24);
+    }
+}
+
+static void what_is_written_is_read(void **state)
+{
+    struct tl_io *io = io_of(state);
+    struct tl_status st = TL_STATUS_INIT;
+    struct tl_file *f;
+    assert_ok(&st, tl_io_open(io, "a", TL_IO_CREATE, &f, &st));
+    assert_string_equal(tl_io_name(f), "a");
+    static uint8_t data[100000], back[100000];
+    fill(data, sizeof(data), 1);
+    struct tl_slice slices[] = {tl_slice_of(data, 1), tl_slice_of(NULL, 0),
+                                tl_slice_of(data + 1, 70000), tl_slice_of(data + 70001, 29999)};
+    assert_ok(&st, tl_io_write(f, 777, slices, 4, &st));
+    assert_ok(&st, tl_io_sync(f, &st));
+    uint64_t size;
+    assert_ok(&st, tl_io_size(f, &size, &st));
+    assert_int_equal(size, 100777);
+    assert_ok(&st, tl_io_read(f, 777, back, sizeof(back), &st));
+    assert_memory_equal(data, back, sizeof(back));
+    assert_ok(&st, tl_io_read(f, 0, back, 777, &st)); /* the hole */
+    for (int i = 0; i < 777; i++)
+        assert_int_equal(back[i], 0);
+
+    size_t got;
+    assert_ok(&st, tl_io_read_some(f, 100000, back, 5000, &got, &st));
+    assert_int_equal(got, 777);
+    assert_ok(&st, tl_io_read_some(f, 200000, back, 5000, &got, &st));
+    assert_int_equal(got, 0);
+    assert_code(&st, TL_CORRUPT, tl_io_read(f, 100000, back, 5000, &st));
+    tl_io_close(f);
+
+    assert_ok(&st, tl_io_open(io, "a", TL_IO_READ, &f, &st));
+    assert_ok(&st, tl_io_read(f, 777, back, sizeof(back), &st));
+    assert_memory_equal(data, back, sizeof(back));
+    tl_io_close(f);
+    const struct tl_io_counters *c = tl_io_counters(io);
+    assert_int_equal(c->writes, 1);
+    assert_int_equal(c->written_bytes, 100000);
+    assert_int_equal(c->syncs, 1);
+    assert_int_equal(c->reads, 6);
+    assert_int_equal(c->read_batches, 6);
+    assert_int_equal(c->read_bytes, 100000 + 777 + 777 + 0 + 777 + 100000);
+}
+
+static void batches_read_everything(void **state)
+{
+    enum { COUNT = 700, SIZE = 300 }; /* more than one round of requests */
+    struct tl_io *io = io_of(state);
+    struct tl_status st = TL_STATUS_INIT;
+    struct tl_file *f[2];
+    static uint8_t data[2][COUNT * SIZE], back[COUNT][SIZE];
+    static struct tl_io_read reads[COUNT];
+    for (int i = 0; i < 2; i++) {
+        fill(data[i], sizeof(data[i]), (uint32_t)i + 5);
+        assert_ok(&st, tl_io_open(io, i ? "x" : "y", TL_IO_CREATE, &f[i], &st));
+        struct tl_slice s = tl_slice_of(data[i], sizeof(data[i]));
+        assert_ok(&st, tl_io_write(f[i], 0, &s, 1, &st));
+    }
+    for (uint32_t n = 1; n <= COUNT; n = n < 4 ? n + 1 : n * 3) {
+        memset(back, 0, sizeof(back));
+        for (uint32_t i = 0; i < n; i++)
+            reads[i] = (struct tl_io_read){.file = f[i & 1],
+                                           .offset = (uint64_t)(n - 1 - i) * SIZE,
+                                           .size = SIZE,
+                                           .buffer = back[i]};
+        assert_ok(&st, tl_io_read_batch(io, reads, n, &st));
+        for (uint32_t i = 0; i < n; i++)
+            assert_memory_equal(back[i], data[i & 1] + (size_t)(n - 1 - i) * SIZE, SIZE);
+    }
+    /* One request beyond the end fails alone, and says what it got. */
+    reads[2].offset = sizeof(data[0]) - 100;
+    assert_code(&st, TL_CORRUPT, tl_io_read_batch(io, reads, 5, &st));
+    assert_int_equal(reads[2].code, TL_CORRUPT);
+    assert_int_equal(reads[2].got, 100);
+    assert_int_equal(reads[1].code, TL_OK);
+    assert_int_equal(reads[4].got, SIZE);
+    assert_ok(&st, tl_io_read_batch(io, reads, 0, &st));
+    tl_io_close(f[0]);
+    tl_io_close(f[1]);
+}
+
+static void commits_fly_while_others_read(void **state)
+{
+    struct tl_io *io = io_of(state);
+    struct tl_status st = TL_STATUS_INIT;
+    struct tl_file *f, *g;
+    assert_ok(&st, tl_io_open(io, "log", TL_IO_CREATE, &f, &st));
+    assert_ok(&st, tl_io_open(io, "other", TL_IO_CREATE, &g, &st));
+    static uint8_t data[200000], back[200000];
+    fill(data, sizeof(data), 9);
+    struct tl_slice all = tl_slice_of(data, sizeof(data));
+    assert_ok(&st, tl_io_write(g, 0, &all, 1, &st));
+    uint64_t at = 0;
+    for (uint32_t i = 0; i < 50; i++) {
+        struct tl_slice s[3] = {tl_slice_of(data + i, 100), tl_slice_of(data, i * 10),
+                                tl_slice_of(data + 7, 3000)};
+        struct tl_io_commit *c, *d;
+        assert_ok(&st, tl_io_commit_begin(f, at, s, 3, &c, &st));
+        struct tl_io_read reads[8];
+        for (uint32_t k = 0; k < 8; k++)
+            reads[k] = (struct tl_io_read){
+                .file = g, .offset = k * 1000, .size = 1000, .buffer = back + k * 1000};
+        assert_ok(&st, tl_io_read_batch(io, reads, 8, &st));
+        assert_memory_equal(back, data, 8000);
+        assert_ok(&st, tl_io_commit_begin(g, 150000, &s[2], 1, &d, &st));
+        assert_ok(&st, tl_io_commit_wait(c, &st));
+        assert_ok(&st, tl_io_commit_wait(d, &st));
+        at += 100 + i * 10 + 3000;
+    }
+    at = 0;
+    for (uint32_t i = 0; i < 50; i++) {
+        assert_ok(&st, tl_io_read(f, at, back, 3100 + i * 10, &st));
+        assert_memory_equal(back, data + i, 100);
+        assert_memory_equal(back + 100, data, i * 10);
+        assert_memory_equal(back + 100 + i * 10, data + 7, 3000);
+        at += 3100 + i * 10;
+    }
+    struct tl_io_commit *none;
+    assert_ok(&st, tl_io_commit_begin(f, 0, NULL, 0, &none, &st)); /* a sync alone */
+    assert_ok(&st, tl_io_commit_wait(none, &st));
+    tl_io_close(f);
+    tl_io_close(g);
+}
+
+static void names_are_kept(void **state)
+{
+    struct tl_io *io = io_of(state);
+    struct tl_status st = TL_STATUS_INIT;
+    struct tl_file *f;
+    bool there;
+    assert_code(&st, TL_NOT_FOUND, tl_io_open(io, "none", TL_IO_READ, &f, &st));
+    assert_code(&st, TL_NOT_FOUND, tl_io_open(io, "none", TL_IO_WRITE, &f, &st));
+    assert_code(&st, TL_NOT_FOUND, tl_io_open(io, "d/x", TL_IO_CREATE, &f, &st));
+    assert_ok(&st, tl_io_mkdir(io, "d", &st));
+    assert_code(&st, TL_EXISTS, tl_io_mkdir(io, "d", &st));
+    assert_ok(&st, tl_io_ensure_dir(io, "d", &st));
+    assert_ok(&st, tl_io_ensure_dir(io, "e", &st));
+    const char *names[] = {"d/b", "d/a", "d/c"};
+    for (int i = 0; i < 3; i++) {
+        assert_ok(&st, tl_io_open(io, names[i], TL_IO_CREATE, &f, &st));
+        tl_io_close(f);
+    }
+    assert_code(&st, TL_EXISTS, tl_io_open(io, "d/a", TL_IO_CREATE, &f, &st));
+    assert_ok(&st, tl_io_sync_dir(io, "d", &st));
+    assert_ok(&st, tl_io_sync_dir(io, "", &st));
+    struct tl_io_names list;
+    assert_ok(&st, tl_io_list(io, "d", &list, &st));
+    assert_int_equal(list.count, 3);
+    assert_string_equal(list.names[0], "a");
+    assert_string_equal(list.names[1], "b");
+    assert_string_equal(list.names[2], "c");
+    tl_io_names_free(&list);
+    assert_ok(&st, tl_io_rename(io, "d/a", "d/b", &st));
+    assert_ok(&st, tl_io_remove(io, "d/c", &st));
+    assert_code(&st, TL_NOT_FOUND, tl_io_remove(io, "d/c", &st));
+    assert_code(&st, TL_NOT_FOUND, tl_io_rename(io, "d/c", "d/e", &st));
+    assert_ok(&st, tl_io_exists(io, "d/a", &there, &st));
+    assert_false(there);
+    assert_ok(&st, tl_io_exists(io, "d/b", &there, &st));
+    assert_true(there);
+    assert_ok(&st, tl_io_list(io, "", &list, &st));
+    assert_int_equal(list.count, 2);
+    assert_string_equal(list.names[0], "d");
+    tl_io_names_free(&list);
+    assert_code(&st, TL_NOT_FOUND, tl_io_list(io, "f", &list, &st));
+
+    char longest[TL_IO_NAME_MAX + 2];
+    memset(longest, 'n', sizeof(longest));
+    longest[sizeof(longest) - 1] = '\0';
+    const char *bad[] = {"", "/etc/passwd", "../x", "d/../../x", "d//a", ".", "d/.", "d/", longest};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        assert_code(&st, TL_INVALID, tl_io_open(io, bad[i], TL_IO_CREATE, &f, &st));
+        assert_code(&st, TL_INVALID, tl_io_rename(io, "d/b", bad[i], &st));
+        assert_code(&st, TL_INVALID, tl_io_remove(io, bad[i], &st));
+    }
+}
+
+static void space_is_reserved_zeroed_and_cut(void **state)
+{
+    struct tl_io *io = io_of(state);
+    struct tl_status st = TL_STATUS_INIT;
+    struct tl_file *f;
+    uint64_t size;
+    static uint8_t back[5000], zeros[5000], ones[5000];
+    memset(ones, 1, sizeof(ones));
+    struct tl_slice s = tl_slice_of(ones, sizeof(ones));
+    assert_ok(&st, tl_io_open(io, "f", TL_IO_CREATE, &f, &st));
+    assert_ok(&st, tl_io_preallocate(f, 3 << 20, &st));
+    assert_ok(&st, tl_io_size(f, &size, &st));
+    assert_int_equal(size, 3 << 20);
+    assert_ok(&st, tl_io_write(f, 2000000, &s, 1, &st));
+    assert_ok(&st, tl_io_zero(f, 0, (2 << 20) + 123, &st));
+    assert_ok(&st, tl_io_read(f, 2000000, back, sizeof(back), &st));
+    assert_memory_equal(back, zeros, sizeof(back));
+    assert_ok(&st, tl_io_write(f, 1000, &s, 1, &st));
+    assert_ok(&st, tl_io_truncate(f, 2000, &st));
+    assert_ok(&st, tl_io_truncate(f, 4000, &st));
+    assert_ok(&st, tl_io_size(f, &size, &st));
+    assert_int_equal(size, 4000);
+    assert_ok(&st, tl_io_read(f, 0, back, 4000, &st));
+    assert_memory_equal(back, zeros, 1000);
+    assert_memory_equal(back + 1000, ones, 1000);
+    assert_memory_equal(back + 2000, zeros, 2000);
+    tl_io_close(f);
+}
+
+static void a_lock_has_one_holder(void **state)
+{
+    struct tl_io *io = io_of(state);
+    struct tl_status st = TL_STATUS_INIT;
+    struct tl_file *lock, *second;
+    char pid[32];
+    assert_ok(&st, tl_io_lock(io, "LOCK", &lock, &st));
+    assert_int_equal(tl_io_lock(io, "LOCK", &second, &st), TL_BUSY);
+    snprintf(pid, sizeof(pid), "process %ld", (long)getpid());
+    assert_non_null(strstr(st.text, pid));
+    tl_status_clear(&st);
+    tl_io_close(lock);
+    assert_ok(&st, tl_io_lock(io, "LOCK", &lock, &st));
+    tl_io_close(lock);
+    tl_io_close(NULL);
+    tl_io_free(NULL);
+}
+
+/* ---- threads ---- */
+
+enum { THREADS = 4, BLOCKS = 64, BLOCK = 4096 };
+
+struct reader {
+    struct tl_io *io;
+    struct tl_file *shared;
+    const uint8_t *data;
+    int index;
+    bool failed;
+};
+
+static void *read_and_commit(void *arg)
+{
+    struct reader *r = arg;
+    struct tl_status st = TL_STATUS_INIT;
+    struct tl_file *own;
+    char name[16];
+    snprintf(name, sizeof(name), "own%d", r->index);
+    r->failed = true;
+    if (tl_io_open(r->io, name, TL_IO_CREATE, &own, &st))
+        return NULL;
+    uint8_t *back = malloc(BLOCKS * BLOCK);
+    bool bad = back == NULL;
+    for (int round = 0; round < 10 && !bad; round++) {
+        struct tl_io_read reads[BLOCKS];
+        for (int i = 0; i < BLOCKS; i++)
+            reads[i] = (struct tl_io_read){.file = r->shared,
+                                           .offset = (uint64_t)i * BLOCK,
+                                           .size = BLOCK,
+                                           .buffer = back + i * BLOCK};
+        struct tl_slice s = tl_slice_of(r->data, BLOCK);
+        struct tl_io_commit *c;
+        bad |= tl_io_commit_begin(own, (uint64_t)round * BLOCK, &s, 1, &c, &st) != TL_OK;
+        if (bad)
+            break;
+        bad |= tl_io_read_batch(r->io, reads, BLOCKS, &st) != TL_OK;
+        bad |= tl_io_commit_wait(c, &st) != TL_OK;
+        bad |= memcmp(back, r->data, BLOCKS * BLOCK) != 0;
+    }
+    free(back);
+    tl_io_close(own);
+    r->failed = bad;
+    return NULL;
+}
+
+static void threads_share_an_io(void **state)
+{
+    struct tl_io *io = io_of(state);
+    struct tl_status st = TL_STATUS_INIT;
+    struct tl_file *f;
+    static uint8_t data[BLOCKS * BLOCK];
+    fill(data, sizeof(data), 3);
+    struct tl_slice s = tl_slice_of(data, sizeof(data));
+    assert_ok(&st, tl_io_open(io, "shared", TL_IO_CREATE, &f, &st));
+    assert_ok(&st, tl_io_write(f, 0, &s, 1, &st));
+    pthread_t threads[THREADS];
+    struct reader readers[THREADS];
+    for (int i = 0; i < THREADS; i++) {
+        readers[i] = (struct reader){io, f, data, i, false};
+        assert_int_equal(pthread_create(&threads[i], NULL, read_and_commit, &readers[i]), 0);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        pthread_join(threads[i], NULL);
+        assert_false(readers[i].failed);
+    }
+    tl_io_close(f);
+}
+
+/* ---- the default ---- */
+
+/* A container's sandbox: one of io_uring's system calls answers EPERM. */
+static bool deny(unsigned int call)
+{
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {sizeof(filter) / sizeof(filter[0]), filter};
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+/* Exit code: 0 as expected, 2 the sandbox itself is denied, 1 otherwise. */
+static int default_without(unsigned int call, const char *dir)
+{
+    struct tl_status st = TL_STATUS_INIT, why = TL_STATUS_INIT;
+    struct tl_io *io;
+    enum tl_io_maker maker;
+    if (!deny(call))
+        return 2;
+    if (tl_io_open_default(dir, &io, &maker, &why, &st) != TL_OK)
+        return 1;
+    bool good = maker == TL_IO_POSIX && tl_io_maker_of(io) == TL_IO_POSIX &&
+                why.code == TL_UNSUPPORTED && why.text[0] != '\0';
+    tl_io_free(io);
+    return good ? 0 : 1;
+}
+
+static void a_denied_ring_becomes_posix(void **state)
+{
+    struct bed *bed = *state;
+    if (!bed->io)
+        skip();
+    const unsigned int calls[] = {SYS_io_uring_setup, SYS_io_uring_enter, SYS_io_uring_register};
+    for (int i = 0; i < 3; i++) {
+        pid_t child = fork();
+        if (child == 0)
+            _exit(default_without(calls[i], bed->dir));
+        int status;
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFEXITED(status));
+        if (WEXITSTATUS(status) == 2)
+            skip();
+        assert_int_equal(WEXITSTATUS(status), 0);
+    }
+}
+
+static void the_default_is_uring(void **state)
+{
+    struct bed *bed = *state;
+    struct tl_status st = TL_STATUS_INIT, why = TL_STATUS_INIT;
+    struct tl_io *io;
+    enum tl_io_maker maker;
+    if (!bed->io)
+        skip();
+    assert_ok(&st, tl_io_open_default(bed->dir, &io, &maker, &why, &st));
+    assert_int_equal(maker, TL_IO_URING);
+    assert_int_equal(why.code, TL_OK);
+    tl_io_free(io);
+    assert_code(&st, TL_NOT_FOUND,
+                tl_io_open_default("/nonexistent-directory", &io, &maker, &why, &st));
+}
+
+#define OVER(test)                                                                                 \
+    {"uring: " #test, test, setup_uring, teardown, NULL},                                          \
+        {"posix: " #test, test, setup_posix, teardown, NULL},                                      \
+    {                                                                                              \
+        "sim: " #test, test, setup_sim, teardown, NULL                                             \
+    }
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        OVER(what_is_written_is_read),
+        OVER(batches_read_everything),
+        OVER(commits_fly_while_others_read),
+        OVER(names_are_kept),
+        OVER(space_is_reserved_zeroed_and_cut),
+        OVER(a_lock_has_one_holder),
+        OVER(threads_share_an_io),
+        cmocka_unit_test_setup_teardown(a_denied_ring_becomes_posix, setup_uring, teardown),
+        cmocka_unit_test_setup_teardown(the_default_is_uring, setup_uring, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
