@@ -1,0 +1,144 @@
+/*
+ * storage/encoding_int.h: what the encoder, the decoder and the kernels share.
+ *
+ * The layout of each payload stands in docs/FORMAT.md, "Encodings"; this header holds the
+ * constants of that page and the table of kernels. For storage/encoding*.c and decoding.c alone.
+ */
+#ifndef TALLY_STORAGE_ENCODING_INT_H
+#define TALLY_STORAGE_ENCODING_INT_H
+
+#include "storage/encoding.h"
+
+enum {
+    TL__HEADER_BYTES = 8,          /* kind, layer, a, b, u32 size of the inflated body */
+    TL__STRINGS_HEADER_BYTES = 16, /* kind, layer, 0, 0, u32 size of text, u32 count, u32 bytes */
+    TL__MINI_ROWS = 256,           /* rows of a mini-block */
+    TL__MINI_MAX = TL_ENCODE_ROWS_MAX / TL__MINI_ROWS,
+    TL__WIDTH_MAX = 64,
+    TL__DICT_MAX = 4096,      /* entries that the encoder makes; a reader takes up to 8192 */
+    TL__META_MAX = 72 * 1024, /* bytes of a leaf that holds the lengths of a page */
+    TL__LAYER_NONE = 0,
+    TL__LAYER_ZSTD = 1,
+    TL__FLAG_SCALED = 1 /* b, bit 0: a scale follows the base */
+};
+
+_Static_assert(TL__MINI_MAX *TL__MINI_ROWS == TL_ENCODE_ROWS_MAX, "whole mini-blocks");
+_Static_assert(TL_ENCODE_ROWS_MAX * 8 * 2 < TL_PAYLOAD_BYTES_MAX, "room for any payload");
+
+/* What the encoder asks about all values of a block, taken as signed. */
+struct tl__value_stats {
+    int64_t min, max;
+    uint32_t changes; /* rows that differ from the row before */
+};
+
+/* … and about the values of one mini-block, taken as unsigned, and their steps, as signed. */
+struct tl__mini_stats {
+    uint64_t min, max;
+    int64_t step_min, step_max; /* INT64_MAX, INT64_MIN when there is one row */
+};
+
+/* One table per instruction set. `in` of the decoding ones is readable TL_PAYLOAD_PAD bytes
+ * beyond the last bit asked for; `out` gets exactly `count` values. All sums wrap. */
+struct tl__kernels {
+    const char *name;
+    void (*prepare)(void); /* fills the tables of the kernels; may be NULL */
+    /* Decoding: value i is bits [i*width, (i+1)*width) of `in`, least significant first. */
+    void (*unpack_u64)(const uint8_t *in, uint32_t width, uint32_t count, uint64_t add,
+                       uint64_t *out);
+    void (*unpack_u32)(const uint8_t *in, uint32_t width, uint32_t count, uint32_t add,
+                       uint32_t *out);
+    /* Little-endian values of 1, 2, 4 or 8 bytes. */
+    void (*widen_u64)(const uint8_t *in, uint32_t bytes, uint32_t count, uint64_t add,
+                      uint64_t *out);
+    void (*widen_u32)(const uint8_t *in, uint32_t bytes, uint32_t count, uint32_t add,
+                      uint32_t *out);
+    /* v[i] = start + v[0] + … + v[i] */
+    void (*prefix_u64)(uint64_t *v, uint32_t count, uint64_t start);
+    void (*prefix_u32)(uint32_t *v, uint32_t count, uint32_t start);
+    /* v[i] = v[i] * scale + add */
+    void (*scale_u64)(uint64_t *v, uint32_t count, uint64_t scale, uint64_t add);
+    void (*scale_u32)(uint32_t *v, uint32_t count, uint32_t scale, uint32_t add);
+    /* out[i] = table[index[i]] */
+    void (*gather_u64)(const uint64_t *table, const uint32_t *index, uint32_t count, uint64_t *out);
+    void (*gather_u32)(const uint32_t *table, const uint32_t *index, uint32_t count, uint32_t *out);
+    uint32_t (*max_u32)(const uint32_t *v, uint32_t count);
+    /* Encoding. `pack` is the inverse of unpack_u64 (subtracts `sub` first; the rest fits `width`
+     * bits); it may write 8 bytes beyond the last bit. */
+    void (*pack)(const uint64_t *in, uint32_t width, uint32_t count, uint64_t sub, uint8_t *out);
+    void (*stats)(const uint64_t *v, uint32_t count, struct tl__value_stats *out);
+    void (*mini_stats)(const uint64_t *v, uint32_t count, struct tl__mini_stats *out);
+};
+
+extern const struct tl__kernels tl__kernels_portable;
+extern const struct tl__kernels tl__kernels_avx2;
+extern const struct tl__kernels tl__kernels_avx512;
+/* The table in use: set once by a constructor, before main and any thread. */
+extern const struct tl__kernels *tl__kernels;
+
+/* What pages of strings (encoding_strings.c) take from decoding.c: work space for a padded copy of
+ * lengths (TL__META_MAX + TL_PAYLOAD_PAD bytes) and for twice TL_ENCODE_ROWS_MAX of them, one zstd
+ * frame of exactly `size` bytes, and a checked leaf of `count` values in padded bytes; *size is
+ * what the leaf takes. */
+uint8_t *tl__decoder_meta(struct tl_decoder *d);
+uint32_t *tl__decoder_lengths(struct tl_decoder *d);
+TL_CHECK enum tl_code tl__zstd_inflate(struct tl_decoder *d, struct tl_slice in, uint8_t *dst,
+                                       size_t size, struct tl_status *st);
+TL_CHECK enum tl_code tl__leaf_decode(struct tl_slice payload, uint32_t count, uint32_t *out,
+                                      size_t *size, struct tl_status *st);
+
+/* … and from encoding.c: the smallest leaf of `count` values (at most TL_ENCODE_ROWS_MAX, written
+ * to `out` of TL__META_MAX bytes; returns its size), work space for values, and one zstd frame
+ * appended to `out`; 0 when zstd failed or found no room. */
+size_t tl__leaf_encode(struct tl_encoder *e, const uint64_t *values, uint32_t count, uint8_t *out);
+uint64_t *tl__encoder_values(struct tl_encoder *e);
+size_t tl__zstd_deflate(struct tl_encoder *e, int level, const uint8_t *in, size_t size,
+                        uint8_t *out, size_t capacity);
+/* Work space of the pages of strings: leaves of lengths and two texts. */
+struct tl__text_space {
+    uint8_t leaf[3][TL__META_MAX];
+    struct tl_buffer text[3];
+};
+struct tl__text_space *tl__encoder_text(struct tl_encoder *e);
+
+/* How many bytes hold a value: 0 (only zero), 1, 2, 4 or 8. */
+static inline uint32_t tl__byte_width(uint64_t value)
+{
+    return value == 0 ? 0 : value <= 0xFF ? 1 : value <= 0xFFFF ? 2 : value <= 0xFFFFFFFF ? 4 : 8;
+}
+
+static inline uint32_t tl__bit_width(uint64_t value)
+{
+    return value == 0 ? 0 : 64 - (uint32_t)__builtin_clzll(value);
+}
+
+/* A little-endian value of 0, 1, 2, 4 or 8 bytes. */
+static inline uint64_t tl__get_narrow(const uint8_t *p, uint32_t bytes)
+{
+    switch (bytes) {
+    case 1:
+        return p[0];
+    case 2:
+        return tl_get_u16le(p);
+    case 4:
+        return tl_get_u32le(p);
+    case 8:
+        return tl_get_u64le(p);
+    default:
+        return 0;
+    }
+}
+
+/* The value at bit `bit` of `in`; reads up to 9 bytes from that bit's byte on. */
+static inline uint64_t tl__unpack_one(const uint8_t *in, uint32_t width, uint64_t bit)
+{
+    if (width == 0)
+        return 0;
+    const uint8_t *p = in + (bit >> 3);
+    uint32_t shift = (uint32_t)bit & 7;
+    uint64_t value = tl_get_u64le(p) >> shift;
+    if (shift + width > 64)
+        value |= (uint64_t)p[8] << (64 - shift);
+    return width == 64 ? value : value & ((1ULL << width) - 1);
+}
+
+#endif
