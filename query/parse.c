@@ -1,0 +1,1367 @@
+/*
+ * query/parse.c: PostgreSQL's parse tree -> ours. The only file that sees PostgreSQL's headers.
+ *
+ * pg_query_raw_parse hands out the grammar's own nodes, ten times cheaper than the same tree
+ * through protobuf. Of the library only pg_query_* can be linked (its other symbols are made
+ * local, see cmake/pg_query.cmake), so nodes are walked by their struct definitions and macros
+ * alone, and no function of PostgreSQL's is called on them. The headers come from the server's
+ * development package of the same major version; tests/unit/query/test_parse.c passes one of each
+ * node through here, so that a tag or a field that moved would be seen.
+ *
+ * One enumeration is known to differ: libpg_query puts LIMIT_OPTION_DEFAULT first.
+ */
+#include <postgres.h>
+
+#include <nodes/parsenodes.h>
+#include <nodes/pg_list.h>
+#include <nodes/primnodes.h>
+#include <nodes/value.h>
+#include <utils/memutils.h>
+
+#include "query/parse.h"
+
+#include "base/assert.h"
+#include "query/plan.h"
+
+_Static_assert(PG_VERSION_NUM / 10000 == 15, "libpg_query 15 needs PostgreSQL 15's headers");
+
+/* From pg_query.h, which cannot be included beside postgres.h (both say PG_VERSION). */
+struct pg_error {
+    char *message;
+    char *funcname;
+    char *filename;
+    int lineno;
+    int cursorpos;
+    char *context;
+};
+struct pg_raw_tree {
+    List *tree;
+    char *stderr_buffer;
+    struct pg_error *error;
+};
+struct pg_raw_tree pg_query_raw_parse(const char *input);
+MemoryContext pg_query_enter_memory_context(void);
+void pg_query_exit_memory_context(MemoryContext ctx);
+void pg_query_free_error(struct pg_error *error);
+
+/* libpg_query's order of LimitOption. */
+enum { LIB_LIMIT_DEFAULT, LIB_LIMIT_COUNT, LIB_LIMIT_WITH_TIES };
+
+enum { CHECKPOINT_BYTES = 256 };
+
+struct conv {
+    const char *sql; /* NUL-terminated */
+    size_t sql_size;
+    uint32_t *checkpoints; /* characters before byte 256 × i; NULL: all ASCII */
+    struct tl_arena *arena;
+    struct tl_status *st;
+    uint32_t depth;
+    uint32_t selects;
+    uint32_t param_max;
+};
+
+#define FAIL_AT(c, code, state, pos, ...)                                                          \
+    (TL_FAIL((c)->st, (code), __VA_ARGS__), tl_status_sql((c)->st, (state), (pos)))
+#define REFUSE(c, pos, what) FAIL_AT(c, TL_UNSUPPORTED, "0A000", pos, "%s is not supported", what)
+
+#define LIST_COUNT(l) ((l) ? (uint32_t)(l)->length : 0U)
+#define LIST_AT(l, i) ((void *)(l)->elements[i].ptr_value)
+
+/* ---- a light lexer: enough to count tokens, see nesting and find a keyword ---- */
+
+struct lexer {
+    const uint8_t *text;
+    size_t size;
+    size_t next;
+};
+
+struct token {
+    size_t start;
+    size_t size;
+    char first; /* 'a' a word or a number, 'q' anything quoted, else the character */
+};
+
+static bool is_word(uint8_t ch)
+{
+    return (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || (ch >= '0' && ch <= '9') ||
+           ch == '_' || ch >= 0x80;
+}
+
+static void skip_quoted(struct lexer *l, uint8_t quote, bool escapes)
+{
+    l->next++;
+    while (l->next < l->size) {
+        uint8_t ch = l->text[l->next++];
+        if (escapes && ch == '\\' && l->next < l->size)
+            l->next++;
+        else if (ch == quote) {
+            if (l->next >= l->size || l->text[l->next] != quote)
+                return;
+            l->next++;
+        }
+    }
+}
+
+/* $tag$ … $tag$; leaves `next` alone and answers false when there is no such quote here. */
+static bool skip_dollar(struct lexer *l)
+{
+    size_t tag_end = l->next + 1;
+    if (tag_end < l->size && l->text[tag_end] >= '0' && l->text[tag_end] <= '9')
+        return false;
+    while (tag_end < l->size && is_word(l->text[tag_end]))
+        tag_end++;
+    if (tag_end >= l->size || l->text[tag_end] != '$')
+        return false;
+    size_t tag_size = tag_end + 1 - l->next;
+    const uint8_t *end =
+        memmem(l->text + tag_end + 1, l->size - tag_end - 1, l->text + l->next, tag_size);
+    l->next = end ? (size_t)(end - l->text) + tag_size : l->size;
+    return true;
+}
+
+static void skip_comment(struct lexer *l)
+{
+    uint32_t level = 0;
+    do {
+        if (l->next + 1 < l->size && l->text[l->next] == '/' && l->text[l->next + 1] == '*') {
+            level++;
+            l->next += 2;
+        } else if (l->next + 1 < l->size && l->text[l->next] == '*' &&
+                   l->text[l->next + 1] == '/') {
+            level--;
+            l->next += 2;
+        } else {
+            l->next++;
+        }
+    } while (level > 0 && l->next < l->size);
+}
+
+static bool next_token(struct lexer *l, struct token *out)
+{
+    while (l->next < l->size) {
+        size_t start = l->next;
+        uint8_t ch = l->text[start];
+        uint8_t after = start + 1 < l->size ? l->text[start + 1] : 0;
+        char first = (char)ch;
+        if (ch == ' ' || (ch >= '\t' && ch <= '\r')) {
+            l->next++;
+            continue;
+        } else if (ch == '-' && after == '-') {
+            while (l->next < l->size && l->text[l->next] != '\n' && l->text[l->next] != '\r')
+                l->next++;
+            continue;
+        } else if (ch == '/' && after == '*') {
+            skip_comment(l);
+            continue;
+        } else if (ch == '\'' || ch == '"') {
+            skip_quoted(l, ch, false);
+            first = 'q';
+        } else if ((ch == 'e' || ch == 'E') && after == '\'') {
+            l->next++;
+            skip_quoted(l, '\'', true);
+            first = 'q';
+        } else if (is_word(ch)) {
+            while (l->next < l->size && (is_word(l->text[l->next]) || l->text[l->next] == '$'))
+                l->next++;
+            first = 'a';
+        } else if (ch == '$' && skip_dollar(l)) {
+            first = 'q';
+        } else {
+            l->next++;
+        }
+        *out = (struct token){.start = start, .size = l->next - start, .first = first};
+        return true;
+    }
+    return false;
+}
+
+/* Length of the well-formed UTF-8 sequence at p, or 0. NUL is refused. */
+static size_t utf8_length(const uint8_t *p, size_t left)
+{
+    uint8_t c = p[0];
+    if (c < 0x80)
+        return c ? 1 : 0;
+    size_t size = c >= 0xF0 ? 4 : c >= 0xE0 ? 3 : 2;
+    if (c < 0xC2 || c > 0xF4 || left < size)
+        return 0;
+    for (size_t i = 1; i < size; i++)
+        if ((p[i] & 0xC0) != 0x80)
+            return 0;
+    if ((c == 0xE0 && p[1] < 0xA0) || (c == 0xED && p[1] > 0x9F) || (c == 0xF0 && p[1] < 0x90) ||
+        (c == 0xF4 && p[1] > 0x8F))
+        return 0;
+    return size;
+}
+
+/* UTF-8, and the table that turns byte offsets into characters. */
+static enum tl_code check_text(struct conv *c)
+{
+    const uint8_t *p = (const uint8_t *)c->sql;
+    size_t ascii = 0;
+    while (ascii < c->sql_size && p[ascii] && p[ascii] < 0x80)
+        ascii++;
+    if (ascii == c->sql_size)
+        return TL_OK;
+    uint32_t *points =
+        tl_arena_calloc(c->arena, c->sql_size / CHECKPOINT_BYTES + 1, sizeof(*points), c->st);
+    if (!points)
+        return c->st->code;
+    uint32_t chars = 0;
+    for (size_t i = 0; i < c->sql_size;) {
+        size_t size = utf8_length(p + i, c->sql_size - i);
+        if (size == 0)
+            return FAIL_AT(c, TL_INVALID, "22021", (int32_t)chars + 1,
+                           "the statement is not valid UTF-8 (byte %u)", (unsigned)p[i]);
+        /* A checkpoint within this character counts it as not yet passed. */
+        for (size_t k = i; k < i + size; k++)
+            if (k % CHECKPOINT_BYTES == 0)
+                points[k / CHECKPOINT_BYTES] = chars + (k > i);
+        chars++;
+        i += size;
+    }
+    c->checkpoints = points;
+    return TL_OK;
+}
+
+/* Byte offset (from 0, -1 unknown) -> character (from 1, 0 unknown). */
+static int32_t position_of(const struct conv *c, int location)
+{
+    if (location < 0 || (size_t)location > c->sql_size)
+        return 0;
+    if (!c->checkpoints)
+        return location + 1;
+    size_t point = (size_t)location / CHECKPOINT_BYTES;
+    uint32_t chars = c->checkpoints[point];
+    for (size_t i = point * CHECKPOINT_BYTES; i < (size_t)location; i++) {
+        /* Continuation bytes before the first lead byte were counted by the checkpoint. */
+        if (((uint8_t)c->sql[i] & 0xC0) != 0x80)
+            chars++;
+    }
+    return (int32_t)chars + 1;
+}
+
+static enum tl_code check_shape(struct conv *c)
+{
+    struct lexer l = {(const uint8_t *)c->sql, c->sql_size, 0};
+    struct token t;
+    uint32_t tokens = 0, brackets = 0;
+    while (next_token(&l, &t)) {
+        if (++tokens > TL_SQL_TOKENS_MAX)
+            return FAIL_AT(c, TL_LIMIT, "54000", position_of(c, (int)t.start),
+                           "the statement has more than %d tokens", TL_SQL_TOKENS_MAX);
+        if (t.first == '(' || t.first == '[') {
+            if (++brackets > TL_SQL_BRACKETS_MAX)
+                return FAIL_AT(c, TL_LIMIT, "54001", position_of(c, (int)t.start),
+                               "the statement nests more than %d brackets", TL_SQL_BRACKETS_MAX);
+        } else if ((t.first == ')' || t.first == ']') && brackets > 0) {
+            brackets--;
+        }
+    }
+    return TL_OK;
+}
+
+/* Where the keyword stands first at or after byte `from`: for refusing what has no location. */
+static int32_t keyword_position(const struct conv *c, const char *word, int from)
+{
+    struct lexer l = {(const uint8_t *)c->sql, c->sql_size, from > 0 ? (size_t)from : 0};
+    struct token t;
+    size_t size = strlen(word);
+    while (next_token(&l, &t))
+        if (t.first == 'a' && t.size == size && strncasecmp(c->sql + t.start, word, size) == 0)
+            return position_of(c, (int)t.start);
+    return 0;
+}
+
+static int32_t first_token_position(const struct conv *c, int from)
+{
+    struct lexer l = {(const uint8_t *)c->sql, c->sql_size, from > 0 ? (size_t)from : 0};
+    struct token t;
+    return next_token(&l, &t) ? position_of(c, (int)t.start) : 0;
+}
+
+/* ---- small makers ---- */
+
+static const char *copy_string(struct conv *c, const char *s)
+{
+    return tl_arena_copy(c->arena, s, strlen(s), c->st);
+}
+
+static struct tl_ast *new_ast(struct conv *c, enum tl_ast_kind kind, int location,
+                              uint32_t arg_count)
+{
+    struct tl_ast *ast = tl_arena_calloc(c->arena, 1, sizeof(*ast), c->st);
+    if (!ast)
+        return NULL;
+    ast->kind = (uint8_t)kind;
+    ast->position = position_of(c, location);
+    ast->arg_count = arg_count;
+    if (arg_count > 0) {
+        ast->args = tl_arena_calloc(c->arena, arg_count, sizeof(struct tl_ast *), c->st);
+        if (!ast->args)
+            return NULL;
+    }
+    return ast;
+}
+
+static enum tl_code conv_expr(struct conv *c, const void *node, struct tl_ast **out);
+static enum tl_code conv_select(struct conv *c, const SelectStmt *s, struct tl_ast_select **out);
+
+/* Converts `list` into ast->args from index `first` on. */
+static enum tl_code conv_args(struct conv *c, const List *list, struct tl_ast *ast, uint32_t first)
+{
+    for (uint32_t i = 0; i < LIST_COUNT(list); i++) {
+        enum tl_code rc = conv_expr(c, LIST_AT(list, i), &ast->args[first + i]);
+        if (rc)
+            return rc;
+    }
+    return TL_OK;
+}
+
+/* The last of a possibly qualified name; only pg_catalog may qualify it. */
+static enum tl_code conv_name(struct conv *c, const List *names, int location, const char *what,
+                              const char **out)
+{
+    uint32_t count = LIST_COUNT(names);
+    for (uint32_t i = 0; i < count; i++)
+        if (nodeTag(LIST_AT(names, i)) != T_String)
+            return REFUSE(c, position_of(c, location), what);
+    if (count == 0 || count > 2 ||
+        (count == 2 && strcmp(strVal(LIST_AT(names, 0)), "pg_catalog") != 0))
+        return FAIL_AT(c, TL_UNSUPPORTED, "0A000", position_of(c, location),
+                       "a schema-qualified %s is not supported", what);
+    *out = copy_string(c, strVal(LIST_AT(names, count - 1)));
+    return *out ? TL_OK : c->st->code;
+}
+
+/* ---- types ---- */
+
+static const struct type_name {
+    const char *name;
+    uint8_t kind;
+    uint8_t integer_bits;
+} type_names[] = {
+    {"bool", TL_BOOLEAN, 0},
+    {"boolean", TL_BOOLEAN, 0},
+    {"int8", TL_BIGINT, 0},
+    {"bigint", TL_BIGINT, 0},
+    {"int4", TL_BIGINT, 32},
+    {"int2", TL_BIGINT, 16},
+    {"float8", TL_DOUBLE, 0},
+    {"float4", TL_DOUBLE, 0},
+    {"double", TL_DOUBLE, 0},
+    {"numeric", TL_DECIMAL128, 0},
+    {"date", TL_DATE, 0},
+    {"timestamp", TL_TIMESTAMP, 0},
+    {"timestamptz", TL_TIMESTAMPTZ, 0},
+    {"interval", TL_INTERVAL, 0},
+    {"text", TL_TEXT, 0},
+    {"varchar", TL_TEXT, 0},
+};
+
+/* Types that PostgreSQL has and Tally has not: refused by name rather than "does not exist". */
+static const char *const refused_types[] = {
+    "bpchar",    "char",    "bytea",    "json",      "jsonb", "uuid",   "time",
+    "timetz",    "bit",     "varbit",   "xml",       "inet",  "cidr",   "money",
+    "name",      "oid",     "regclass", "regtype",   "point", "hstore", "int4range",
+    "tstzrange", "macaddr", "regproc",  "int8range",
+};
+
+static enum tl_code conv_typmods(struct conv *c, const TypeName *t, int32_t mods[2],
+                                 uint32_t *count)
+{
+    *count = LIST_COUNT(t->typmods);
+    if (*count > 2)
+        return FAIL_AT(c, TL_INVALID, "22023", position_of(c, t->location),
+                       "invalid type modifier");
+    for (uint32_t i = 0; i < *count; i++) {
+        const A_Const *k = LIST_AT(t->typmods, i);
+        if (nodeTag(k) != T_A_Const || k->isnull || nodeTag(&k->val) != T_Integer)
+            return FAIL_AT(c, TL_INVALID, "42601", position_of(c, t->location),
+                           "type modifiers must be integer constants");
+        mods[i] = k->val.ival.ival;
+    }
+    return TL_OK;
+}
+
+static enum tl_code conv_type_mods(struct conv *c, const TypeName *t, struct tl_ast_type *out)
+{
+    int32_t mods[2] = {0, 0};
+    uint32_t count = 0;
+    enum tl_code rc = conv_typmods(c, t, mods, &count);
+    if (rc || count == 0)
+        return rc;
+    switch (out->type.kind) {
+    case TL_DECIMAL128:
+        if (mods[0] < 1 || mods[0] > 1000)
+            return FAIL_AT(c, TL_INVALID, "22023", out->position,
+                           "NUMERIC precision %d must be between 1 and 1000", mods[0]);
+        if (mods[0] > 38)
+            return FAIL_AT(c, TL_UNSUPPORTED, "0A000", out->position,
+                           "NUMERIC precision %d is not supported: at most 38 digits", mods[0]);
+        if (mods[1] < 0 || mods[1] > mods[0])
+            return FAIL_AT(c, TL_UNSUPPORTED, "0A000", out->position,
+                           "NUMERIC scale %d is not supported: it must be between 0 and the "
+                           "precision %d",
+                           mods[1], mods[0]);
+        out->type.kind = mods[0] <= 18 ? TL_DECIMAL64 : TL_DECIMAL128;
+        out->type.scale = (uint8_t)mods[1];
+        out->precision = (uint8_t)mods[0];
+        return TL_OK;
+    case TL_TIMESTAMP:
+    case TL_TIMESTAMPTZ:
+        if (count == 1 && mods[0] == 6)
+            return TL_OK; /* microseconds: what these types are */
+        return REFUSE(c, out->position, "a precision of a timestamp other than 6");
+    case TL_INTERVAL:
+        if (count == 1) {
+            out->interval_mask = mods[0];
+            return TL_OK;
+        }
+        return REFUSE(c, out->position, "a precision of an interval");
+    default:
+        return FAIL_AT(c, TL_UNSUPPORTED, "0A000", out->position,
+                       "a length or precision of type %s is not supported", out->name);
+    }
+}
+
+static enum tl_code conv_type(struct conv *c, const TypeName *t, struct tl_ast_type *out)
+{
+    *out = (struct tl_ast_type){.position = position_of(c, t->location)};
+    if (t->setof || t->pct_type)
+        return REFUSE(c, out->position, "SETOF or %TYPE");
+    if (LIST_COUNT(t->arrayBounds) > 0)
+        return REFUSE(c, out->position, "an array type");
+    enum tl_code rc = conv_name(c, t->names, t->location, "type name", &out->name);
+    if (rc)
+        return rc;
+    for (size_t i = 0; i < sizeof(type_names) / sizeof(type_names[0]); i++) {
+        if (strcmp(type_names[i].name, out->name) == 0) {
+            out->type = tl_type_of((enum tl_kind)type_names[i].kind);
+            out->integer_bits = type_names[i].integer_bits;
+            return conv_type_mods(c, t, out);
+        }
+    }
+    for (size_t i = 0; i < sizeof(refused_types) / sizeof(refused_types[0]); i++)
+        if (strcmp(refused_types[i], out->name) == 0)
+            return FAIL_AT(c, TL_UNSUPPORTED, "0A000", out->position, "type %s is not supported",
+                           out->name);
+    return FAIL_AT(c, TL_INVALID, "42704", out->position, "type \"%s\" does not exist", out->name);
+}
+
+/* ---- expressions ---- */
+
+static enum tl_code conv_const(struct conv *c, const A_Const *k, struct tl_ast **out)
+{
+    struct tl_ast *ast = new_ast(c, TL_AST_NULL, k->location, 0);
+    if (!ast)
+        return c->st->code;
+    *out = ast;
+    if (k->isnull)
+        return TL_OK;
+    const char *text = NULL;
+    switch (nodeTag(&k->val)) {
+    case T_Integer:
+        ast->kind = TL_AST_INT;
+        ast->integer = k->val.ival.ival;
+        return TL_OK;
+    case T_Boolean:
+        ast->kind = TL_AST_BOOL;
+        ast->integer = k->val.boolval.boolval ? 1 : 0;
+        return TL_OK;
+    case T_Float: {
+        ast->kind = TL_AST_NUMBER;
+        text = k->val.fval.fval;
+        if (text[strspn(text, "-0123456789")] == '\0') { /* an integer past 32 bits */
+            char *end = NULL;
+            errno = 0;
+            long long v = strtoll(text, &end, 10);
+            if (errno == 0 && *end == '\0') {
+                ast->kind = TL_AST_INT;
+                ast->integer = v;
+                return TL_OK;
+            }
+        }
+        break;
+    }
+    case T_String:
+        ast->kind = TL_AST_STRING;
+        text = k->val.sval.sval;
+        break;
+    default:
+        return REFUSE(c, ast->position, "a bit string");
+    }
+    const char *copy = copy_string(c, text);
+    if (!copy)
+        return c->st->code;
+    ast->text = tl_slice_str(copy);
+    return TL_OK;
+}
+
+static enum tl_code conv_column(struct conv *c, const ColumnRef *r, struct tl_ast **out)
+{
+    uint32_t count = LIST_COUNT(r->fields);
+    struct tl_ast *ast = new_ast(c, TL_AST_COLUMN, r->location, 0);
+    if (!ast)
+        return c->st->code;
+    if (count == 0 || count > 2)
+        return REFUSE(c, ast->position, "a column reference of more than two names");
+    const Node *last = LIST_AT(r->fields, count - 1);
+    if (nodeTag(last) == T_A_Star)
+        ast->kind = TL_AST_STAR;
+    else if (!(ast->name = copy_string(c, strVal(last))))
+        return c->st->code;
+    if (count == 2 && !(ast->qualifier = copy_string(c, strVal(LIST_AT(r->fields, 0)))))
+        return c->st->code;
+    *out = ast;
+    return TL_OK;
+}
+
+/* x LIKE y, x LIKE y ESCAPE z (which the grammar gives as like_escape(y, z)). */
+static enum tl_code conv_like(struct conv *c, const A_Expr *e, const char *op, struct tl_ast **out)
+{
+    const Node *pattern = e->rexpr;
+    const Node *escape = NULL;
+    if (nodeTag(pattern) == T_FuncCall) {
+        const FuncCall *f = (const FuncCall *)pattern;
+        uint32_t count = LIST_COUNT(f->funcname);
+        if (count == 2 && strcmp(strVal(LIST_AT(f->funcname, 1)), "like_escape") == 0 &&
+            LIST_COUNT(f->args) == 2) {
+            pattern = LIST_AT(f->args, 0);
+            escape = LIST_AT(f->args, 1);
+        }
+    }
+    struct tl_ast *ast = new_ast(c, TL_AST_LIKE, e->location, escape ? 3 : 2);
+    if (!ast)
+        return c->st->code;
+    ast->negated = op[0] == '!';
+    ast->integer = e->kind == AEXPR_ILIKE;
+    enum tl_code rc = conv_expr(c, e->lexpr, &ast->args[0]);
+    if (!rc)
+        rc = conv_expr(c, pattern, &ast->args[1]);
+    if (!rc && escape)
+        rc = conv_expr(c, escape, &ast->args[2]);
+    *out = ast;
+    return rc;
+}
+
+static enum tl_code conv_pair(struct conv *c, const A_Expr *e, enum tl_ast_kind kind,
+                              struct tl_ast **out)
+{
+    struct tl_ast *ast = new_ast(c, kind, e->location, 2);
+    if (!ast)
+        return c->st->code;
+    enum tl_code rc = conv_expr(c, e->lexpr, &ast->args[0]);
+    if (!rc)
+        rc = conv_expr(c, e->rexpr, &ast->args[1]);
+    *out = ast;
+    return rc;
+}
+
+/* Left operand and a list: IN, BETWEEN. */
+static enum tl_code conv_left_list(struct conv *c, const A_Expr *e, enum tl_ast_kind kind,
+                                   bool negated, struct tl_ast **out)
+{
+    const List *list = (const List *)e->rexpr;
+    if (nodeTag(list) != T_List)
+        return REFUSE(c, position_of(c, e->location), "this form of IN");
+    struct tl_ast *ast = new_ast(c, kind, e->location, 1 + LIST_COUNT(list));
+    if (!ast)
+        return c->st->code;
+    ast->negated = negated;
+    enum tl_code rc = conv_expr(c, e->lexpr, &ast->args[0]);
+    if (!rc)
+        rc = conv_args(c, list, ast, 1);
+    *out = ast;
+    return rc;
+}
+
+static enum tl_code conv_operator(struct conv *c, const A_Expr *e, const char *op,
+                                  struct tl_ast **out)
+{
+    struct tl_ast *ast = new_ast(c, TL_AST_OP, e->location, e->lexpr ? 2 : 1);
+    if (!ast)
+        return c->st->code;
+    ast->name = op;
+    enum tl_code rc = TL_OK;
+    if (e->lexpr)
+        rc = conv_expr(c, e->lexpr, &ast->args[0]);
+    if (!rc && e->rexpr)
+        rc = conv_expr(c, e->rexpr, &ast->args[ast->arg_count - 1]);
+    else if (!rc)
+        rc = REFUSE(c, ast->position, "a postfix operator");
+    *out = ast;
+    return rc;
+}
+
+static enum tl_code conv_a_expr(struct conv *c, const A_Expr *e, struct tl_ast **out)
+{
+    int32_t at = position_of(c, e->location);
+    const char *op = NULL;
+    enum tl_code rc = conv_name(c, e->name, e->location, "operator", &op);
+    if (rc)
+        return rc;
+    switch (e->kind) {
+    case AEXPR_OP:
+        return conv_operator(c, e, op, out);
+    case AEXPR_DISTINCT:
+    case AEXPR_NOT_DISTINCT:
+        rc = conv_pair(c, e, TL_AST_IS_DISTINCT, out);
+        if (!rc)
+            (*out)->negated = e->kind == AEXPR_NOT_DISTINCT;
+        return rc;
+    case AEXPR_NULLIF:
+        return conv_pair(c, e, TL_AST_NULLIF, out);
+    case AEXPR_IN:
+        return conv_left_list(c, e, TL_AST_IN, op[0] == '<', out);
+    case AEXPR_LIKE:
+    case AEXPR_ILIKE:
+        return conv_like(c, e, op, out);
+    case AEXPR_BETWEEN:
+    case AEXPR_NOT_BETWEEN:
+        return conv_left_list(c, e, TL_AST_BETWEEN, e->kind == AEXPR_NOT_BETWEEN, out);
+    case AEXPR_BETWEEN_SYM:
+    case AEXPR_NOT_BETWEEN_SYM:
+        return REFUSE(c, at, "BETWEEN SYMMETRIC");
+    case AEXPR_OP_ANY:
+    case AEXPR_OP_ALL:
+        return REFUSE(c, at, "ANY or ALL over an array");
+    case AEXPR_SIMILAR:
+        return REFUSE(c, at, "SIMILAR TO");
+    }
+    return REFUSE(c, at, "this operator");
+}
+
+static enum tl_code conv_bool_expr(struct conv *c, const BoolExpr *e, struct tl_ast **out)
+{
+    enum tl_ast_kind kind = e->boolop == AND_EXPR  ? TL_AST_AND
+                            : e->boolop == OR_EXPR ? TL_AST_OR
+                                                   : TL_AST_NOT;
+    struct tl_ast *ast = new_ast(c, kind, e->location, LIST_COUNT(e->args));
+    if (!ast)
+        return c->st->code;
+    *out = ast;
+    return conv_args(c, e->args, ast, 0);
+}
+
+static enum tl_code conv_order(struct conv *c, const List *list, uint32_t *count,
+                               struct tl_ast_order **out)
+{
+    uint32_t n = LIST_COUNT(list);
+    struct tl_ast_order *order = tl_arena_calloc(c->arena, n ? n : 1, sizeof(*order), c->st);
+    if (!order)
+        return c->st->code;
+    for (uint32_t i = 0; i < n; i++) {
+        const SortBy *s = LIST_AT(list, i);
+        if (s->sortby_dir == SORTBY_USING)
+            return REFUSE(c, position_of(c, s->location), "ORDER BY USING");
+        order[i].descending = s->sortby_dir == SORTBY_DESC;
+        order[i].nulls_first = s->sortby_nulls == SORTBY_NULLS_DEFAULT
+                                   ? order[i].descending
+                                   : s->sortby_nulls == SORTBY_NULLS_FIRST;
+        enum tl_code rc = conv_expr(c, s->node, &order[i].expr);
+        if (rc)
+            return rc;
+        order[i].position = order[i].expr->position;
+    }
+    *count = n;
+    *out = order;
+    return TL_OK;
+}
+
+static enum tl_code conv_call(struct conv *c, const FuncCall *f, struct tl_ast **out)
+{
+    struct tl_ast *ast = new_ast(c, TL_AST_CALL, f->location, LIST_COUNT(f->args));
+    if (!ast)
+        return c->st->code;
+    enum tl_code rc = conv_name(c, f->funcname, f->location, "function name", &ast->name);
+    if (rc)
+        return rc;
+    if (f->over)
+        return REFUSE(c, position_of(c, f->over->location), "a window function (OVER)");
+    if (f->func_variadic)
+        return REFUSE(c, ast->position, "VARIADIC");
+    if (f->agg_order && !f->agg_within_group)
+        return REFUSE(c, ast->position, "ORDER BY within an aggregate's arguments");
+    struct tl_ast_call *call = tl_arena_calloc(c->arena, 1, sizeof(*call), c->st);
+    if (!call)
+        return c->st->code;
+    ast->call = call;
+    call->star = f->agg_star;
+    call->distinct = f->agg_distinct;
+    call->within_group = f->agg_within_group;
+    rc = conv_order(c, f->agg_order, &call->order_count, &call->order);
+    if (!rc && f->agg_filter)
+        rc = conv_expr(c, f->agg_filter, &call->filter);
+    if (!rc)
+        rc = conv_args(c, f->args, ast, 0);
+    *out = ast;
+    return rc;
+}
+
+static enum tl_code conv_cast(struct conv *c, const TypeCast *t, struct tl_ast **out)
+{
+    int location = t->location >= 0 ? t->location : t->typeName->location;
+    struct tl_ast *ast = new_ast(c, TL_AST_CAST, location, 1);
+    if (!ast)
+        return c->st->code;
+    ast->cast = tl_arena_calloc(c->arena, 1, sizeof(*ast->cast), c->st);
+    if (!ast->cast)
+        return c->st->code;
+    enum tl_code rc = conv_type(c, t->typeName, ast->cast);
+    if (!rc)
+        rc = conv_expr(c, t->arg, &ast->args[0]);
+    *out = ast;
+    return rc;
+}
+
+static enum tl_code conv_case(struct conv *c, const CaseExpr *e, struct tl_ast **out)
+{
+    uint32_t whens = LIST_COUNT(e->args);
+    struct tl_ast *ast = new_ast(c, TL_AST_CASE, e->location, 2 * whens + 1);
+    if (!ast)
+        return c->st->code;
+    enum tl_code rc = TL_OK;
+    if (e->arg)
+        rc = conv_expr(c, e->arg, &ast->operand);
+    for (uint32_t i = 0; !rc && i < whens; i++) {
+        const CaseWhen *w = LIST_AT(e->args, i);
+        rc = conv_expr(c, w->expr, &ast->args[2 * i]);
+        if (!rc)
+            rc = conv_expr(c, w->result, &ast->args[2 * i + 1]);
+    }
+    if (!rc && e->defresult)
+        rc = conv_expr(c, e->defresult, &ast->args[2 * whens]);
+    *out = ast;
+    return rc;
+}
+
+static enum tl_code conv_value_function(struct conv *c, const SQLValueFunction *f,
+                                        struct tl_ast **out)
+{
+    struct tl_ast *now = new_ast(c, TL_AST_CALL, f->location, 0);
+    struct tl_ast *ast = new_ast(c, TL_AST_CAST, f->location, 1);
+    if (!now || !ast || !(now->call = tl_arena_calloc(c->arena, 1, sizeof(*now->call), c->st)) ||
+        !(ast->cast = tl_arena_calloc(c->arena, 1, sizeof(*ast->cast), c->st)))
+        return c->st->code;
+    now->name = "now";
+    ast->args[0] = now;
+    ast->cast->position = ast->position;
+    switch (f->op) {
+    case SVFOP_CURRENT_TIMESTAMP:
+        now->label = "current_timestamp";
+        *out = now;
+        return TL_OK;
+    case SVFOP_CURRENT_DATE:
+        ast->label = ast->cast->name = "current_date";
+        ast->cast->type = tl_type_of(TL_DATE);
+        break;
+    case SVFOP_LOCALTIMESTAMP:
+        ast->label = ast->cast->name = "localtimestamp";
+        ast->cast->type = tl_type_of(TL_TIMESTAMP);
+        break;
+    default:
+        return REFUSE(c, ast->position, "this SQL value function");
+    }
+    *out = ast;
+    return TL_OK;
+}
+
+static enum tl_code conv_indirection(struct conv *c, const A_Indirection *n, struct tl_ast **out)
+{
+    struct tl_ast *ast = new_ast(c, TL_AST_SUBSCRIPT, -1, 2);
+    if (!ast)
+        return c->st->code;
+    enum tl_code rc = conv_expr(c, n->arg, &ast->args[0]);
+    if (rc)
+        return rc;
+    ast->position = ast->args[0]->position;
+    const A_Indices *i = LIST_AT(n->indirection, 0);
+    if (LIST_COUNT(n->indirection) != 1 || nodeTag(i) != T_A_Indices)
+        return REFUSE(c, ast->position, "the selection of a field");
+    if (i->is_slice || !i->uidx)
+        return REFUSE(c, ast->position, "an array slice");
+    *out = ast;
+    return conv_expr(c, i->uidx, &ast->args[1]);
+}
+
+static enum tl_code conv_is(struct conv *c, const void *node, struct tl_ast **out)
+{
+    struct tl_ast *ast;
+    const Expr *arg;
+    if (nodeTag(node) == T_NullTest) {
+        const NullTest *t = node;
+        ast = new_ast(c, TL_AST_IS_NULL, t->location, 1);
+        if (!ast)
+            return c->st->code;
+        ast->negated = t->nulltesttype == IS_NOT_NULL;
+        arg = t->arg;
+    } else {
+        const BooleanTest *t = node;
+        ast = new_ast(c, TL_AST_IS_BOOL, t->location, 1);
+        if (!ast)
+            return c->st->code;
+        ast->integer = t->booltesttype == IS_TRUE || t->booltesttype == IS_NOT_TRUE     ? 1
+                       : t->booltesttype == IS_FALSE || t->booltesttype == IS_NOT_FALSE ? 0
+                                                                                        : 2;
+        ast->negated = t->booltesttype == IS_NOT_TRUE || t->booltesttype == IS_NOT_FALSE ||
+                       t->booltesttype == IS_NOT_UNKNOWN;
+        arg = t->arg;
+    }
+    *out = ast;
+    return conv_expr(c, arg, &ast->args[0]);
+}
+
+static enum tl_code conv_list_node(struct conv *c, enum tl_ast_kind kind, const List *args,
+                                   int location, struct tl_ast **out)
+{
+    struct tl_ast *ast = new_ast(c, kind, location, LIST_COUNT(args));
+    if (!ast)
+        return c->st->code;
+    *out = ast;
+    return conv_args(c, args, ast, 0);
+}
+
+static enum tl_code conv_param(struct conv *c, const ParamRef *p, struct tl_ast **out)
+{
+    struct tl_ast *ast = new_ast(c, TL_AST_PARAM, p->location, 0);
+    if (!ast)
+        return c->st->code;
+    if (c->sql[p->location < 0 ? 0 : p->location] == '?')
+        return FAIL_AT(c, TL_INVALID, "42601", ast->position, "syntax error at or near \"?\"");
+    if (p->number < 1 || p->number > TL_SQL_PARAMS_MAX)
+        return FAIL_AT(c, TL_INVALID, "42P02", ast->position, "there is no parameter $%d",
+                       p->number);
+    ast->integer = p->number;
+    if ((uint32_t)p->number > c->param_max)
+        c->param_max = (uint32_t)p->number;
+    *out = ast;
+    return TL_OK;
+}
+
+static enum tl_code refuse_node(struct conv *c, const Node *n)
+{
+    switch (nodeTag(n)) {
+    case T_SubLink:
+        return REFUSE(c, position_of(c, ((const SubLink *)n)->location),
+                      "a subquery within an expression");
+    case T_RowExpr:
+        return REFUSE(c, position_of(c, ((const RowExpr *)n)->location), "a row expression");
+    case T_A_ArrayExpr:
+        return REFUSE(c, position_of(c, ((const A_ArrayExpr *)n)->location), "an array");
+    case T_CollateClause:
+        return REFUSE(c, position_of(c, ((const CollateClause *)n)->location), "COLLATE");
+    case T_GroupingFunc:
+        return REFUSE(c, position_of(c, ((const GroupingFunc *)n)->location), "GROUPING");
+    case T_GroupingSet:
+        return REFUSE(c, position_of(c, ((const GroupingSet *)n)->location),
+                      "GROUPING SETS, ROLLUP or CUBE");
+    case T_SetToDefault:
+        return REFUSE(c, position_of(c, ((const SetToDefault *)n)->location), "DEFAULT");
+    case T_NamedArgExpr:
+        return REFUSE(c, position_of(c, ((const NamedArgExpr *)n)->location), "a named argument");
+    case T_XmlExpr:
+        return REFUSE(c, position_of(c, ((const XmlExpr *)n)->location), "XML");
+    default:
+        return REFUSE(c, 0, "this expression");
+    }
+}
+
+static enum tl_code conv_expr_node(struct conv *c, const void *node, struct tl_ast **out)
+{
+    switch (nodeTag(node)) {
+    case T_A_Const:
+        return conv_const(c, node, out);
+    case T_ColumnRef:
+        return conv_column(c, node, out);
+    case T_ParamRef:
+        return conv_param(c, node, out);
+    case T_A_Expr:
+        return conv_a_expr(c, node, out);
+    case T_BoolExpr:
+        return conv_bool_expr(c, node, out);
+    case T_NullTest:
+    case T_BooleanTest:
+        return conv_is(c, node, out);
+    case T_FuncCall:
+        return conv_call(c, node, out);
+    case T_TypeCast:
+        return conv_cast(c, node, out);
+    case T_CaseExpr:
+        return conv_case(c, node, out);
+    case T_CoalesceExpr: {
+        const CoalesceExpr *e = node;
+        return conv_list_node(c, TL_AST_COALESCE, e->args, e->location, out);
+    }
+    case T_MinMaxExpr: {
+        const MinMaxExpr *e = node;
+        return conv_list_node(c, e->op == IS_GREATEST ? TL_AST_GREATEST : TL_AST_LEAST, e->args,
+                              e->location, out);
+    }
+    case T_SQLValueFunction:
+        return conv_value_function(c, node, out);
+    case T_A_Indirection:
+        return conv_indirection(c, node, out);
+    default:
+        return refuse_node(c, node);
+    }
+}
+
+static enum tl_code conv_expr(struct conv *c, const void *node, struct tl_ast **out)
+{
+    if (!node)
+        return FAIL_AT(c, TL_INVALID, "42601", 0, "an expression is missing");
+    if (c->depth >= TL_SQL_DEPTH_MAX)
+        return FAIL_AT(c, TL_LIMIT, "54001", 0, "an expression is nested more than %d deep",
+                       TL_SQL_DEPTH_MAX);
+    c->depth++;
+    enum tl_code rc = conv_expr_node(c, node, out);
+    c->depth--;
+    return rc;
+}
+
+/* ---- SELECT ---- */
+
+/* The location of the first target: the nearest known place of a construct without its own. */
+static int select_location(const SelectStmt *s)
+{
+    const List *targets = s->targetList;
+    if (LIST_COUNT(targets) == 0)
+        return -1;
+    return ((const ResTarget *)LIST_AT(targets, 0))->location;
+}
+
+static enum tl_code conv_alias(struct conv *c, const Alias *a, int32_t at, const char **out)
+{
+    if (!a)
+        return TL_OK;
+    if (LIST_COUNT(a->colnames) > 0)
+        return REFUSE(c, at, "a list of column aliases");
+    *out = copy_string(c, a->aliasname);
+    return *out ? TL_OK : c->st->code;
+}
+
+/* A table's name; the schema may be left out or be public. */
+static enum tl_code conv_relation(struct conv *c, const RangeVar *r, const char **name,
+                                  int32_t *position)
+{
+    *position = position_of(c, r->location);
+    if (r->catalogname)
+        return REFUSE(c, *position, "a database name before a table");
+    if (r->schemaname && strcmp(r->schemaname, "public") != 0)
+        return FAIL_AT(c, TL_NOT_FOUND, "42P01", *position, "relation \"%s.%s\" does not exist",
+                       r->schemaname, r->relname);
+    if (r->relpersistence != 'p')
+        return REFUSE(c, *position, "a temporary or unlogged table");
+    *name = copy_string(c, r->relname);
+    return *name ? TL_OK : c->st->code;
+}
+
+static int32_t from_item_position(const struct conv *c, const Node *n)
+{
+    for (uint32_t i = 0; n && i < TL_SQL_DEPTH_MAX; i++) {
+        switch (nodeTag(n)) {
+        case T_RangeVar:
+            return position_of(c, ((const RangeVar *)n)->location);
+        case T_RangeSubselect: {
+            const SelectStmt *s = (const SelectStmt *)((const RangeSubselect *)n)->subquery;
+            return position_of(c, select_location(s));
+        }
+        case T_JoinExpr:
+            n = ((const JoinExpr *)n)->rarg;
+            continue;
+        case T_RangeTableSample:
+            return position_of(c, ((const RangeTableSample *)n)->location);
+        default:
+            return 0;
+        }
+    }
+    return 0;
+}
+
+static enum tl_code conv_from(struct conv *c, const SelectStmt *s, struct tl_ast_select *out)
+{
+    uint32_t count = LIST_COUNT(s->fromClause);
+    if (count == 0)
+        return TL_OK;
+    if (count > 1)
+        return REFUSE(c, from_item_position(c, LIST_AT(s->fromClause, 1)),
+                      "a join (more than one table in FROM)");
+    const Node *n = LIST_AT(s->fromClause, 0);
+    switch (nodeTag(n)) {
+    case T_RangeVar: {
+        const RangeVar *r = (const RangeVar *)n;
+        out->from = TL_FROM_TABLE;
+        enum tl_code rc = conv_relation(c, r, &out->table_name, &out->from_position);
+        if (!rc && !r->inh)
+            return REFUSE(c, out->from_position, "FROM ONLY");
+        return rc ? rc : conv_alias(c, r->alias, out->from_position, &out->alias);
+    }
+    case T_RangeSubselect: {
+        const RangeSubselect *r = (const RangeSubselect *)n;
+        out->from = TL_FROM_SUBQUERY;
+        out->from_position = from_item_position(c, n);
+        if (r->lateral)
+            return REFUSE(c, keyword_position(c, "lateral", 0), "LATERAL");
+        if (!r->alias)
+            return FAIL_AT(c, TL_INVALID, "42601", out->from_position,
+                           "subquery in FROM must have an alias");
+        enum tl_code rc = conv_alias(c, r->alias, out->from_position, &out->alias);
+        return rc ? rc : conv_select(c, (const SelectStmt *)r->subquery, &out->subquery);
+    }
+    case T_JoinExpr:
+        return REFUSE(c, from_item_position(c, n), "a join");
+    case T_RangeTableSample:
+        return REFUSE(c, from_item_position(c, n), "TABLESAMPLE");
+    case T_RangeFunction:
+        return REFUSE(c, keyword_position(c, "from", select_location(s)), "a function in FROM");
+    default:
+        return REFUSE(c, keyword_position(c, "from", select_location(s)), "this form of FROM");
+    }
+}
+
+static enum tl_code conv_targets(struct conv *c, const SelectStmt *s, struct tl_ast_select *out)
+{
+    uint32_t count = LIST_COUNT(s->targetList);
+    if (count == 0)
+        return REFUSE(c, keyword_position(c, "select", 0), "SELECT without columns");
+    if (count > TL_SQL_TARGETS_MAX)
+        return FAIL_AT(c, TL_LIMIT, "54011", 0, "target lists can have at most %d entries",
+                       TL_SQL_TARGETS_MAX);
+    out->targets = tl_arena_calloc(c->arena, count, sizeof(*out->targets), c->st);
+    if (!out->targets)
+        return c->st->code;
+    out->target_count = count;
+    for (uint32_t i = 0; i < count; i++) {
+        const ResTarget *t = LIST_AT(s->targetList, i);
+        if (t->name && !(out->targets[i].alias = copy_string(c, t->name)))
+            return c->st->code;
+        enum tl_code rc = conv_expr(c, t->val, &out->targets[i].expr);
+        if (rc)
+            return rc;
+    }
+    return TL_OK;
+}
+
+/* What stands in a SELECT that we do not do. */
+static enum tl_code refuse_clauses(struct conv *c, const SelectStmt *s)
+{
+    int from = select_location(s);
+    if (s->withClause)
+        return REFUSE(c, position_of(c, s->withClause->location),
+                      "WITH (a common table expression)");
+    if (s->op == SETOP_UNION)
+        return REFUSE(c, keyword_position(c, "union", 0), "UNION");
+    if (s->op == SETOP_INTERSECT)
+        return REFUSE(c, keyword_position(c, "intersect", 0), "INTERSECT");
+    if (s->op != SETOP_NONE)
+        return REFUSE(c, keyword_position(c, "except", 0), "EXCEPT");
+    if (s->valuesLists)
+        return REFUSE(c, keyword_position(c, "values", 0), "VALUES");
+    if (s->intoClause)
+        return REFUSE(c, keyword_position(c, "into", from), "SELECT INTO");
+    if (s->windowClause)
+        return REFUSE(c, keyword_position(c, "window", from), "WINDOW");
+    if (s->lockingClause)
+        return REFUSE(c, keyword_position(c, "for", from), "FOR UPDATE or FOR SHARE");
+    if (s->groupDistinct)
+        return REFUSE(c, keyword_position(c, "group", from), "GROUP BY DISTINCT");
+    if ((int)s->limitOption == LIB_LIMIT_WITH_TIES)
+        return REFUSE(c, keyword_position(c, "ties", from), "FETCH FIRST … WITH TIES");
+    return TL_OK;
+}
+
+static enum tl_code conv_distinct(struct conv *c, const SelectStmt *s, struct tl_ast_select *out)
+{
+    if (!s->distinctClause)
+        return TL_OK;
+    out->distinct = true;
+    out->distinct_position = keyword_position(c, "distinct", 0);
+    if (LIST_AT(s->distinctClause, 0) != NULL)
+        return REFUSE(c, out->distinct_position, "DISTINCT ON");
+    return TL_OK;
+}
+
+static enum tl_code conv_optional(struct conv *c, const void *node, struct tl_ast **out)
+{
+    return node ? conv_expr(c, node, out) : TL_OK;
+}
+
+static enum tl_code conv_select_body(struct conv *c, const SelectStmt *s, struct tl_ast_select *out)
+{
+    enum tl_code rc = refuse_clauses(c, s);
+    if (!rc)
+        rc = conv_distinct(c, s, out);
+    if (!rc)
+        rc = conv_targets(c, s, out);
+    if (!rc)
+        rc = conv_from(c, s, out);
+    if (!rc)
+        rc = conv_optional(c, s->whereClause, &out->where);
+    if (rc)
+        return rc;
+    out->group_count = LIST_COUNT(s->groupClause);
+    if (out->group_count > 0) {
+        out->group = tl_arena_calloc(c->arena, out->group_count, sizeof(struct tl_ast *), c->st);
+        if (!out->group)
+            return c->st->code;
+    }
+    for (uint32_t i = 0; !rc && i < out->group_count; i++)
+        rc = conv_expr(c, LIST_AT(s->groupClause, i), &out->group[i]);
+    if (!rc)
+        rc = conv_optional(c, s->havingClause, &out->having);
+    if (!rc)
+        rc = conv_order(c, s->sortClause, &out->order_count, &out->order);
+    if (!rc)
+        rc = conv_optional(c, s->limitCount, &out->limit);
+    if (!rc)
+        rc = conv_optional(c, s->limitOffset, &out->offset);
+    return rc;
+}
+
+static enum tl_code conv_select(struct conv *c, const SelectStmt *s, struct tl_ast_select **out)
+{
+    if (nodeTag(s) != T_SelectStmt)
+        return REFUSE(c, 0, "this kind of subquery");
+    struct tl_ast_select *select = tl_arena_calloc(c->arena, 1, sizeof(*select), c->st);
+    if (!select)
+        return c->st->code;
+    if (c->selects >= TL_SQL_SUBQUERIES_MAX)
+        return FAIL_AT(c, TL_LIMIT, "54001", position_of(c, select_location(s)),
+                       "subqueries are nested more than %d deep", TL_SQL_SUBQUERIES_MAX);
+    c->selects++;
+    enum tl_code rc = conv_select_body(c, s, select);
+    c->selects--;
+    *out = select;
+    return rc;
+}
+
+/* ---- the other statements ---- */
+
+static enum tl_code conv_explain(struct conv *c, const ExplainStmt *s, struct tl_ast_statement *out)
+{
+    out->kind = TL_STMT_EXPLAIN;
+    for (uint32_t i = 0; i < LIST_COUNT(s->options); i++) {
+        const DefElem *d = LIST_AT(s->options, i);
+        int32_t at = position_of(c, d->location);
+        if (strcmp(d->defname, "analyze") != 0)
+            return FAIL_AT(c, TL_UNSUPPORTED, "0A000", at, "EXPLAIN option %s is not supported",
+                           d->defname);
+        out->analyze = true;
+        if (!d->arg)
+            continue;
+        const char *word = nodeTag(d->arg) == T_String ? strVal(d->arg) : NULL;
+        if ((nodeTag(d->arg) == T_Integer && intVal(d->arg) == 0) ||
+            (word && (strcmp(word, "false") == 0 || strcmp(word, "off") == 0)))
+            out->analyze = false;
+        else if (!(nodeTag(d->arg) == T_Integer && intVal(d->arg) == 1) &&
+                 !(word && (strcmp(word, "true") == 0 || strcmp(word, "on") == 0)))
+            return FAIL_AT(c, TL_INVALID, "22023", at, "analyze requires a Boolean value");
+    }
+    if (nodeTag(s->query) != T_SelectStmt)
+        return REFUSE(c, first_token_position(c, 0), "EXPLAIN of anything but SELECT");
+    return conv_select(c, (const SelectStmt *)s->query, &out->select);
+}
+
+static enum tl_code conv_column_def(struct conv *c, const ColumnDef *d, struct tl_ast_column *out)
+{
+    out->position = position_of(c, d->location);
+    if (d->compression || d->raw_default || d->identity || d->identitySequence || d->generated ||
+        d->fdwoptions || d->storage)
+        return REFUSE(c, out->position, "this property of a column");
+    if (d->collClause)
+        return REFUSE(c, position_of(c, d->collClause->location), "COLLATE");
+    out->name = copy_string(c, d->colname);
+    if (!out->name)
+        return c->st->code;
+    bool said_null = false;
+    for (uint32_t i = 0; i < LIST_COUNT(d->constraints); i++) {
+        const Constraint *k = LIST_AT(d->constraints, i);
+        if (k->contype != CONSTR_NOTNULL && k->contype != CONSTR_NULL)
+            return REFUSE(c, position_of(c, k->location),
+                          "a column constraint or default other than NOT NULL");
+        out->not_null = out->not_null || k->contype == CONSTR_NOTNULL;
+        said_null = said_null || k->contype == CONSTR_NULL;
+        if (out->not_null && said_null)
+            return FAIL_AT(c, TL_INVALID, "42601", position_of(c, k->location),
+                           "conflicting NULL/NOT NULL declarations for column \"%s\"", out->name);
+    }
+    if (!d->typeName)
+        return REFUSE(c, out->position, "a column without a type");
+    return conv_type(c, d->typeName, &out->type);
+}
+
+static enum tl_code conv_create(struct conv *c, const CreateStmt *s, struct tl_ast_statement *out)
+{
+    out->kind = TL_STMT_CREATE_TABLE;
+    enum tl_code rc = conv_relation(c, s->relation, &out->table_name, &out->table_position);
+    if (rc)
+        return rc;
+    if (s->inhRelations)
+        return REFUSE(c, keyword_position(c, "inherits", 0), "INHERITS");
+    if (s->partbound || s->partspec)
+        return REFUSE(c, keyword_position(c, "partition", 0), "PARTITION");
+    if (s->ofTypename)
+        return REFUSE(c, keyword_position(c, "of", 0), "CREATE TABLE OF");
+    if (s->options)
+        return REFUSE(c, keyword_position(c, "with", 0), "CREATE TABLE WITH");
+    if (s->oncommit != ONCOMMIT_NOOP || s->tablespacename || s->accessMethod || s->constraints)
+        return REFUSE(c, out->table_position, "this option of CREATE TABLE");
+    out->if_not_exists = s->if_not_exists;
+    out->column_count = LIST_COUNT(s->tableElts);
+    if (out->column_count > TL_SQL_TARGETS_MAX)
+        return FAIL_AT(c, TL_LIMIT, "54011", 0, "tables can have at most %d columns",
+                       TL_SQL_TARGETS_MAX);
+    out->columns = tl_arena_calloc(c->arena, out->column_count ? out->column_count : 1,
+                                   sizeof(*out->columns), c->st);
+    if (!out->columns)
+        return c->st->code;
+    for (uint32_t i = 0; i < out->column_count; i++) {
+        const Node *n = LIST_AT(s->tableElts, i);
+        if (nodeTag(n) == T_Constraint)
+            return REFUSE(c, position_of(c, ((const Constraint *)n)->location),
+                          "a table constraint");
+        if (nodeTag(n) != T_ColumnDef)
+            return REFUSE(c, keyword_position(c, "like", 0), "CREATE TABLE (LIKE …)");
+        rc = conv_column_def(c, (const ColumnDef *)n, &out->columns[i]);
+        if (rc)
+            return rc;
+    }
+    return TL_OK;
+}
+
+static enum tl_code conv_alter(struct conv *c, const AlterTableStmt *s,
+                               struct tl_ast_statement *out)
+{
+    out->kind = TL_STMT_ADD_COLUMN;
+    if (s->objtype != OBJECT_TABLE)
+        return REFUSE(c, first_token_position(c, 0), "ALTER of anything but a table");
+    enum tl_code rc = conv_relation(c, s->relation, &out->table_name, &out->table_position);
+    if (rc)
+        return rc;
+    if (s->missing_ok)
+        return REFUSE(c, keyword_position(c, "if", 0), "ALTER TABLE IF EXISTS");
+    if (!s->relation->inh)
+        return REFUSE(c, out->table_position, "ALTER TABLE ONLY");
+    const AlterTableCmd *cmd = LIST_AT(s->cmds, 0);
+    if (LIST_COUNT(s->cmds) != 1)
+        return REFUSE(c, out->table_position, "ALTER TABLE with more than one action");
+    if (cmd->subtype != AT_AddColumn || !cmd->def || nodeTag(cmd->def) != T_ColumnDef)
+        return REFUSE(c, out->table_position, "ALTER TABLE other than ADD COLUMN");
+    out->if_not_exists = cmd->missing_ok;
+    out->column_count = 1;
+    out->columns = tl_arena_calloc(c->arena, 1, sizeof(*out->columns), c->st);
+    if (!out->columns)
+        return c->st->code;
+    return conv_column_def(c, (const ColumnDef *)cmd->def, &out->columns[0]);
+}
+
+static const struct {
+    int tag;
+    const char *name;
+} statement_names[] = {
+    {T_InsertStmt, "INSERT"},
+    {T_UpdateStmt, "UPDATE"},
+    {T_DeleteStmt, "DELETE"},
+    {T_MergeStmt, "MERGE"},
+    {T_CopyStmt, "COPY"},
+    {T_TransactionStmt, "a transaction statement"},
+    {T_VariableSetStmt, "SET"},
+    {T_DropStmt, "DROP"},
+    {T_TruncateStmt, "TRUNCATE"},
+    {T_RenameStmt, "RENAME"},
+    {T_IndexStmt, "CREATE INDEX"},
+    {T_ViewStmt, "CREATE VIEW"},
+    {T_CreateTableAsStmt, "CREATE TABLE AS"},
+    {T_CreateSchemaStmt, "CREATE SCHEMA"},
+    {T_CreatedbStmt, "CREATE DATABASE"},
+    {T_CreateFunctionStmt, "CREATE FUNCTION"},
+    {T_CreateRoleStmt, "CREATE ROLE"},
+    {T_GrantStmt, "GRANT"},
+    {T_PrepareStmt, "PREPARE"},
+    {T_ExecuteStmt, "EXECUTE"},
+    {T_DeallocateStmt, "DEALLOCATE"},
+    {T_DeclareCursorStmt, "DECLARE"},
+    {T_FetchStmt, "FETCH"},
+    {T_ClosePortalStmt, "CLOSE"},
+    {T_VacuumStmt, "VACUUM or ANALYZE"},
+    {T_LockStmt, "LOCK"},
+    {T_DoStmt, "DO"},
+    {T_CallStmt, "CALL"},
+    {T_ListenStmt, "LISTEN"},
+    {T_NotifyStmt, "NOTIFY"},
+    {T_CommentStmt, "COMMENT"},
+};
+
+static enum tl_code conv_statement(struct conv *c, const RawStmt *raw, struct tl_ast_statement *out)
+{
+    int32_t at = first_token_position(c, raw->stmt_location);
+    switch (nodeTag(raw->stmt)) {
+    case T_SelectStmt:
+        out->kind = TL_STMT_SELECT;
+        return conv_select(c, (const SelectStmt *)raw->stmt, &out->select);
+    case T_ExplainStmt:
+        return conv_explain(c, (const ExplainStmt *)raw->stmt, out);
+    case T_CreateStmt:
+        return conv_create(c, (const CreateStmt *)raw->stmt, out);
+    case T_AlterTableStmt:
+        return conv_alter(c, (const AlterTableStmt *)raw->stmt, out);
+    case T_VariableShowStmt: {
+        const VariableShowStmt *s = (const VariableShowStmt *)raw->stmt;
+        out->kind = TL_STMT_SHOW_TABLES;
+        if (strcmp(s->name, "tables") == 0)
+            return TL_OK;
+        return FAIL_AT(c, TL_UNSUPPORTED, "0A000", at, "SHOW %s is not supported", s->name);
+    }
+    default:
+        break;
+    }
+    for (size_t i = 0; i < sizeof(statement_names) / sizeof(statement_names[0]); i++)
+        if ((int)nodeTag(raw->stmt) == statement_names[i].tag)
+            return REFUSE(c, at, statement_names[i].name);
+    return REFUSE(c, at, "this statement");
+}
+
+enum tl_code tl_sql_parse(struct tl_slice sql, size_t bytes_max, struct tl_arena *arena,
+                          struct tl_ast_statement *out, struct tl_status *st)
+{
+    size_t limit = bytes_max ? bytes_max : TL_SQL_BYTES_MAX;
+    if (limit > INT32_MAX / 2)
+        limit = INT32_MAX / 2;
+    if (sql.size > limit) {
+        TL_FAIL(st, TL_LIMIT, "the statement has %zu bytes, the limit is %zu", sql.size, limit);
+        return tl_status_sql(st, "54000", 0);
+    }
+    struct conv c = {.arena = arena, .st = st, .sql_size = sql.size};
+    c.sql = tl_arena_copy(arena, sql.data ? (const void *)sql.data : "", sql.size, st);
+    if (!c.sql)
+        return st->code;
+    enum tl_code rc = check_text(&c);
+    if (!rc)
+        rc = check_shape(&c);
+    if (rc)
+        return rc;
+
+    struct tl_ast_statement statement = {0};
+    MemoryContext ctx = pg_query_enter_memory_context();
+    struct pg_raw_tree raw = pg_query_raw_parse(c.sql);
+    if (raw.error) {
+        rc = FAIL_AT(&c, TL_INVALID, "42601", raw.error->cursorpos > 0 ? raw.error->cursorpos : 0,
+                     "%s", raw.error->message ? raw.error->message : "syntax error");
+        pg_query_free_error(raw.error);
+    } else if (LIST_COUNT(raw.tree) == 0) {
+        rc = FAIL_AT(&c, TL_INVALID, "42601", 0, "the statement is empty");
+    } else if (LIST_COUNT(raw.tree) > 1) {
+        const RawStmt *second = LIST_AT(raw.tree, 1);
+        rc = FAIL_AT(&c, TL_INVALID, "42601", first_token_position(&c, second->stmt_location),
+                     "only one statement is allowed");
+    } else {
+        rc = conv_statement(&c, LIST_AT(raw.tree, 0), &statement);
+    }
+    free(raw.stderr_buffer);
+    pg_query_exit_memory_context(ctx);
+    if (rc)
+        return rc;
+    statement.param_max = c.param_max;
+    *out = statement;
+    return TL_OK;
+}
