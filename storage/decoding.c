@@ -5,7 +5,7 @@
  * offset which decoding computes from the header fields stays inside; decode_* then computes the
  * same offsets without looking again. Values of 32 bits are decoded in 32-bit arithmetic: all
  * encodings are sums and products that wrap, so the low half of a value depends on low halves
- * alone. The decoders are written once, in decoding_values_int.h, and compiled for both widths.
+ * alone. The decoders are written once, in decoding_values.inc, and compiled for both widths.
  *
  * Nesting is bounded by form, not by a counter: a RLE payload holds a DICT or a leaf and a leaf, a
  * DICT two leaves, a leaf nothing; each level is a function of its own.
@@ -357,13 +357,13 @@ static uint32_t runs_seek(const struct leaf *ends, uint32_t runs, uint32_t row)
 
 #define VALUE   uint64_t
 #define NAME(x) x##_u64
-#include "storage/decoding_values_int.h"
+#include "storage/decoding_values.inc"
 #undef VALUE
 #undef NAME
 
 #define VALUE   uint32_t
 #define NAME(x) x##_u32
-#include "storage/decoding_values_int.h"
+#include "storage/decoding_values.inc"
 #undef VALUE
 #undef NAME
 
