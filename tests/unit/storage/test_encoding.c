@@ -8,7 +8,8 @@
  * Output arrays have guards behind them; inputs end at the end of a heap block, so that
  * AddressSanitizer sees a read past the pad.
  *
- * tests/golden/encodings_v1.bin is rewritten by: TALLY_GOLDEN_WRITE=1 test_encoding_storage
+ * tests/golden/encodings_v1.bin is rewritten, from the root, by:
+ *     TALLY_GOLDEN_WRITE=1 build/release/test_encoding_storage
  */
 #include "tests/test.h"
 
@@ -311,7 +312,7 @@ static void make_shape(uint32_t shape, uint64_t *v, uint32_t count)
         case 6: /* sessions of one value */
             v[i] = run = r % 5 ? run : r >> 32;
             break;
-        case 7: /* few far values */
+        case 7:                                          /* few far values */
             v[i] = (r % 20 + 1) * 0x9E3779B97F4A7C15ULL; /* wraps: no common divisor */
             break;
         case 8: /* small, with outliers */
