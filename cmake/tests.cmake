@@ -1,5 +1,5 @@
 # tests/unit/<floor>/test_<noun>.c is one cmocka program each, linked against that floor.
-foreach(floor base storage query engine wire)
+foreach(floor base storage query engine wire tools)
     file(GLOB unit_tests CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/unit/${floor}/test_*.c)
     foreach(source ${unit_tests})
         get_filename_component(noun ${source} NAME_WE)

@@ -3,3 +3,14 @@
 # Micro benchmark of the encodings (prints a table; not installed).
 add_executable(bench_encoding tools/bench_encoding.c)
 target_link_libraries(bench_encoding PRIVATE tl_storage)
+
+# What the command line and its tests share: everything in tools/ but the programs' mains.
+add_library(tl_tools STATIC
+    tools/batch_writer.c
+    tools/generator.c
+    tools/generator_data.c
+    tools/generator_math.c
+    tools/generator_out.c
+    tools/generator_world.c)
+target_link_libraries(tl_tools PUBLIC tl_engine PkgConfig::NGHTTP2 PkgConfig::ZLIB PkgConfig::ZSTD
+    PkgConfig::XXHASH)
