@@ -27,7 +27,8 @@
 #include "storage/pack.h"
 
 struct tl_arena;
-struct tl_cache_ref;
+struct tl_cached;
+struct tl__window;
 
 enum { TL_BLOCK_ROWS = 8192, TL_BLOCK_SHIFT = 13 };
 
@@ -95,17 +96,17 @@ void tl_column_block(const struct tl_column *c, uint32_t index, struct tl_block_
 
 /* ---- dictionaries ---- */
 
-struct tl_dict_page;
-
 /* The dictionary of a TEXT column for the length of a scan: `dict` goes into vectors, its `get`
  * loads pages through the cache and pins them until the close. */
 struct tl_dict_reader {
     struct tl_dict dict; /* first: get finds its reader from it */
     const struct tl_column *column;
-    _Atomic(struct tl_dict_page *) *pages; /* one place per page; stored with release */
-    struct tl_slice *all;                  /* after tl_dict_reader_load_all */
-    struct tl_read_stats *stats;           /* may be NULL; touched under the reader's lock */
-    void *lock;
+    _Atomic(struct tl_cached *) *pages; /* one place per page; stored with release */
+    struct tl_read_stats *stats;        /* may be NULL; touched under the reader's lock */
+    struct tl_budget *budget;           /* NULL, or set after the open: charged for pages that a
+                                           cache full of pinned ones could not hold */
+    size_t charged;
+    void *lock; /* held while a page is loaded */
 };
 
 TL_CHECK enum tl_code tl_dict_reader_open(struct tl_dict_reader *r, const struct tl_column *c,
@@ -129,12 +130,12 @@ struct tl_cursor {
     const struct tl_column *column;
     const struct tl_dict *dict;  /* goes into DICT vectors */
     struct tl_read_stats *stats; /* may be NULL */
-    struct tl_cache_ref *pin;    /* the block, or NULL */
+    struct tl__window *window;   /* read past the cache through it; NULL: through the cache */
+    struct tl_cached *pin;       /* the block's image, or NULL */
+    const uint8_t *image;        /* of the block */
     uint32_t block;              /* its index; UINT32_MAX: none */
-    struct tl_slice bytes;       /* of the block */
-    void *values;                /* own buffers, taken from the arena at init */
+    void *values;                /* own buffers, taken from the arena at init; NULL: none */
     uint64_t *validity;
-    uint8_t *scratch;
 };
 
 /* Where tl_cursor_read puts values that do not lie in the cursor's own buffers. */
@@ -143,14 +144,15 @@ struct tl_vector_buffer {
     uint64_t *validity; /* TL_VECTOR_ROWS_MAX / 64 words */
 };
 
-/* `dict` is needed for TEXT (the dict of a reader of this column; a bare {id, count} will do
- * where only codes are looked at). Takes ~18 KiB from the arena once. */
+/* `dict` goes into the vectors of a TEXT column: the dict of a reader of this column, or NULL
+ * where only codes are looked at. Takes ~16 KiB from the arena; with a NULL arena every read
+ * must bring a buffer. */
 TL_CHECK enum tl_code tl_cursor_init(struct tl_cursor *cur, const struct tl_column *c,
                                      const struct tl_dict *dict, struct tl_arena *arena,
                                      struct tl_read_stats *stats, struct tl_status *st);
-/* The rows [lo, hi), at most TL_VECTOR_ROWS_MAX, as a FLAT, DICT (TEXT) or CONST vector (TEXT
- * too: one slice is then not loaded, so a constant TEXT is DICT unless it is all NULL). It lies
- * in `buffer`, or, when that is NULL, in the cursor until its next read. */
+/* The rows [lo, hi), at least one and at most TL_VECTOR_ROWS_MAX, as a FLAT, DICT (TEXT) or CONST
+ * vector. Equal TEXT comes as DICT all the same, so that no string is loaded: only all NULL is
+ * CONST. It lies in `buffer`, or, when that is NULL, in the cursor until its next read. */
 TL_CHECK enum tl_code tl_cursor_read(struct tl_cursor *cur, uint32_t lo, uint32_t hi,
                                      const struct tl_vector_buffer *buffer, struct tl_vector *out,
                                      struct tl_status *st);

@@ -1,0 +1,230 @@
+/*
+ * storage/pack_int.h: what the files of packs, segments and merging share among themselves.
+ *
+ * The layouts here are those of docs/FORMAT.md, "Pack" to "Merchant index".
+ */
+#ifndef TALLY_STORAGE_PACK_INT_H
+#define TALLY_STORAGE_PACK_INT_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/arena.h"
+#include "storage/block.h"
+#include "storage/cache.h"
+#include "storage/encoding.h"
+#include "storage/io.h"
+#include "storage/pack.h"
+#include "storage/segment.h"
+
+#define PACK_MAGIC     0x014B434150594C54ULL /* "TLYPACK", 1 */
+#define PACK_END_MAGIC 0x01444E4550594C54ULL /* "TLYPEND", 1 */
+
+enum {
+    PACK_VERSION = 1,
+    PACK_HEADER_BYTES = 64,
+    PACK_TRAILER_BYTES = 48,
+    PACK_FOOTER_HEAD_BYTES = 8,
+    PACK_FOOTER_ENTRY_BYTES = 128,
+    PACK_KNOWN_FEATURES = 0, /* required feature bits that this reader understands */
+
+    INDEX_HEAD_BYTES = 8 + 16, /* with its checksum */
+    INDEX_COLUMN_BYTES = 56,
+    /* A segment's index takes no more than this in memory, and less on disk. */
+    INDEX_RESIDENT_BYTES_MAX = 64 << 20,
+    INDEX_BYTES_MAX = 80 << 20,
+
+    COLUMN_CONSTANT = 1,  /* flags of a column */
+    COLUMN_CODE_SETS = 2, /* blocks have code sets */
+    CODE_SET_STRINGS_MAX = 64,
+
+    UNIT_HASH_BYTES = 8,          /* before a string page, a merchant page and an index */
+    PAGE_TARGET_BYTES = 24 << 10, /* strings of a page, raw */
+    PAGE_ALONE_BYTES = 16 << 10,  /* a string from this size on has a page of its own */
+    PAGE_BYTES_MAX = TL_STRINGS_BYTES_MAX,
+
+    MINI_MERCHANTS = 128,                    /* merchants of one mini-page: widths stay narrow */
+    PAGE_MINIS = 64,                         /* mini-pages under one checksum */
+    MERCHANTS_RESIDENT_BYTES_MAX = 16 << 10, /* smaller merchant indexes stay in memory */
+};
+
+/* ---- writing, as merging does it: codes that are already of the new dictionary ---- */
+
+/* The code of a string in the dictionary of the column in flight; a new one for a new string. */
+TL_CHECK enum tl_code tl__pack_column_intern(struct tl_pack_writer *w, struct tl_slice value,
+                                             uint32_t *code, struct tl_status *st);
+/* Rows as tl_block_width says; `validity` may be NULL. Values of NULL rows are not looked at. */
+TL_CHECK enum tl_code tl__pack_column_put(struct tl_pack_writer *w, const void *values,
+                                          const uint64_t *validity, uint32_t count,
+                                          struct tl_status *st);
+
+/* Copies `count` bits; those of dst around them stay. */
+void tl__bits_copy(uint64_t *dst, uint32_t dst_bit, const uint64_t *src, uint32_t src_bit,
+                   uint32_t count);
+void tl__bits_fill(uint64_t *dst, uint32_t dst_bit, uint32_t count);
+
+/* ---- an open pack ---- */
+
+struct tl_pack {
+    struct tl_io *io;
+    struct tl_file *file;
+    struct tl_cache *cache; /* may be NULL */
+    struct tl_pack_id id;
+    uint64_t key;
+    uint64_t size;
+    uint32_t segment_count;
+    struct tl_segment_info *infos;
+    uint64_t *index_offsets;              /* of each segment */
+    uint32_t *index_sizes;                /* with their checksums */
+    _Atomic(struct tl_segment *) *loaded; /* released by the loader, acquired by users */
+    pthread_mutex_t lock;                 /* held while an index is loaded */
+    _Atomic uint32_t references;
+};
+
+/* What the index holds for a block; the rest of a tl_block_stat follows from its place. */
+struct tl__block {
+    uint64_t offset;
+    int64_t min, max;
+    uint64_t codes;
+    uint32_t size;
+    uint32_t nulls;
+};
+
+struct tl__page {
+    uint64_t offset;
+    uint32_t size;
+    uint32_t first_code;
+};
+
+struct tl__column {
+    struct tl_column pub;
+    const struct tl__block *blocks; /* NULL when constant */
+    const struct tl__page *pages;   /* page_count + 1: the last has first_code = distinct */
+    uint32_t page_count;
+    bool code_sets;
+    uint32_t index_bytes;
+};
+
+struct tl__mini {
+    uint32_t first_row;
+    uint32_t offset; /* of its bits within its page's body */
+    uint8_t merchant_width;
+    uint8_t row_width;
+};
+
+struct tl_segment {
+    struct tl_pack *pack;
+    const struct tl_segment_info *info;
+    struct tl__column *columns; /* ascending by id */
+    uint32_t column_count;
+
+    uint32_t mini_count;
+    uint32_t merchant_page_count;
+    const int64_t *mini_merchants; /* the first merchant of each mini-page */
+    const struct tl__mini *minis;
+    const uint64_t *merchant_pages;    /* offsets in the pack, merchant_page_count + 1 */
+    const uint8_t *resident_merchants; /* all pages, padded; NULL: they are read by the page */
+    uint64_t merchant_bytes;
+
+    struct tl_arena arena; /* all of the above */
+};
+
+static inline const struct tl__column *tl__column_of(const struct tl_column *c)
+{
+    return (const struct tl__column *)(const void *)c;
+}
+static inline uint32_t tl__block_count(uint32_t rows)
+{
+    return (uint32_t)(((uint64_t)rows + TL_BLOCK_ROWS - 1) >> TL_BLOCK_SHIFT);
+}
+static inline uint32_t tl__block_rows(uint32_t rows, uint32_t block)
+{
+    uint32_t left = rows - (block << TL_BLOCK_SHIFT);
+    return left < TL_BLOCK_ROWS ? left : TL_BLOCK_ROWS;
+}
+struct tl_block_expect tl__column_expect(const struct tl__column *c, uint32_t block);
+
+/* Bytes of memory that an index of this shape takes; what INDEX_RESIDENT_BYTES_MAX bounds. */
+static inline uint64_t tl__index_column_bytes(uint32_t blocks, bool constant, uint32_t pages)
+{
+    return sizeof(struct tl__column) +
+           (constant ? 0 : (uint64_t)blocks * sizeof(struct tl__block)) +
+           ((uint64_t)pages + 1) * sizeof(struct tl__page);
+}
+static inline uint64_t tl__index_minis_bytes(uint32_t minis)
+{
+    return (uint64_t)minis * (sizeof(int64_t) + sizeof(struct tl__mini)) +
+           ((uint64_t)minis / PAGE_MINIS + 2) * sizeof(uint64_t);
+}
+
+/* Loads one segment's index. Holds the pack's lock. */
+TL_CHECK enum tl_code tl__segment_load(struct tl_pack *p, uint32_t index, struct tl_segment **out,
+                                       struct tl_status *st);
+void tl__segment_free(struct tl_segment *s);
+
+/* ---- units: what is read, verified and cached alone ---- */
+
+/* Gives back what one of the following pinned. */
+void tl__pin_release(struct tl_pack *p, struct tl_cached *pin);
+/* The memory is the holder's alone, not the cache's. */
+bool tl__pin_private(const struct tl_cached *pin);
+
+/* The image of a block with bytes on disk, through the cache. */
+TL_CHECK enum tl_code tl__block_pin(const struct tl__column *c, uint32_t block,
+                                    struct tl_read_stats *stats, struct tl_cached **out,
+                                    struct tl_status *st);
+/* The inflated page of strings. */
+TL_CHECK enum tl_code tl__page_pin(const struct tl__column *c, uint32_t page,
+                                   struct tl_read_stats *stats, struct tl_cached **out,
+                                   struct tl_status *st);
+/* The body of a page of the merchant index, padded by 16 bytes. */
+TL_CHECK enum tl_code tl__merchant_page_pin(const struct tl_segment *s, uint32_t page,
+                                            struct tl_cached **out, struct tl_status *st);
+
+/* Brings all pages of strings into the cache, in few reads. */
+TL_CHECK enum tl_code tl__pages_prefetch(const struct tl__column *c, struct tl_read_stats *stats,
+                                         struct tl_status *st);
+
+/* ---- reading past the cache: for merging and verifying, which touch everything once ---- */
+
+/* A window over a run of units of one column: neighbours come with one read. */
+struct tl__window {
+    struct tl_pack *pack;
+    struct tl_buffer bytes; /* the window itself */
+    struct tl_buffer image; /* the unit inflated last, padded */
+    uint64_t offset;
+    uint32_t ahead; /* bytes read at once */
+};
+void tl__window_init(struct tl__window *w, struct tl_pack *p, uint32_t ahead);
+void tl__window_deinit(struct tl__window *w);
+/* `size` stored bytes at `offset`; what is read ahead ends before `end`. Valid until the next. */
+TL_CHECK enum tl_code tl__window_read(struct tl__window *w, uint64_t offset, uint32_t size,
+                                      uint64_t end, struct tl_slice *out, struct tl_status *st);
+/* The image of a block with bytes on disk; valid until the next call. */
+TL_CHECK enum tl_code tl__window_block(struct tl__window *w, const struct tl__column *c,
+                                       uint32_t block, const uint8_t **image, struct tl_status *st);
+TL_CHECK enum tl_code tl__window_page(struct tl__window *w, const struct tl__column *c,
+                                      uint32_t page, const uint8_t **image, struct tl_status *st);
+
+/* Fills `rows` places with one index entry's value. */
+void tl__fill_constant(enum tl_kind kind, int64_t value, void *out, uint32_t rows);
+
+/* Entry i of a bit-packed array; reads up to 16 bytes from the entry's first byte on. */
+static inline uint64_t tl__bits_at(const uint8_t *bits, uint64_t index, uint32_t width)
+{
+    if (width == 0)
+        return 0;
+    uint64_t bit = index * width;
+    const uint8_t *p = bits + (bit >> 3);
+    uint32_t shift = (uint32_t)(bit & 7);
+    uint64_t v = tl_get_u64le(p) >> shift;
+    if (shift + width > 64)
+        v |= (uint64_t)p[8] << (64 - shift);
+    return width == 64 ? v : v & ((1ULL << width) - 1);
+}
+static inline uint32_t tl__bits_bytes(uint32_t count, uint32_t width)
+{
+    return (uint32_t)(((uint64_t)count * width + 7) / 8);
+}
+
+#endif

@@ -1,0 +1,486 @@
+/*
+ * Units of a pack (blocks, string pages, merchant pages) on their way from the disk: found in the
+ * cache, or read, verified, inflated, proved and put there. What the cache holds is always the
+ * image that was proved, so that nothing is verified twice.
+ *
+ * A window does the same for readers that touch everything once and would only wash the cache
+ * out: it reads neighbours ahead and keeps one image.
+ */
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "storage/pack_int.h"
+
+#define NOTE_PRIVATE 1 /* in note[0]; entries of the cache have 0 there */
+
+/* Without a cache, or when the cache is full of pinned entries, an entry is private to its
+ * holder. */
+static enum tl_code private_new(size_t size, struct tl_cached **out, struct tl_status *st)
+{
+    struct tl_cached *e =
+        aligned_alloc(16, (sizeof(*e) + size + TL_PAYLOAD_PAD + 31) & ~(size_t)15);
+    if (!e)
+        return TL_FAIL(st, TL_LIMIT, "no memory for a block of %zu bytes", size);
+    *e = (struct tl_cached){.data = (uint8_t *)e + ((sizeof(*e) + 15) & ~(size_t)15),
+                            .size = size,
+                            .note = {NOTE_PRIVATE, 0}};
+    memset(e->data + size, 0, TL_PAYLOAD_PAD);
+    *out = e;
+    return TL_OK;
+}
+
+bool tl__pin_private(const struct tl_cached *pin)
+{
+    return pin->note[0] == NOTE_PRIVATE;
+}
+
+static struct tl_cached *pin_lookup(struct tl_pack *p, uint64_t offset)
+{
+    return p->cache ? tl_cache_get(p->cache, p->key, offset) : NULL;
+}
+
+void tl__pin_release(struct tl_pack *p, struct tl_cached *pin)
+{
+    if (tl__pin_private(pin))
+        free(pin);
+    else
+        tl_cache_unpin(p->cache, pin);
+}
+
+/* ---- what kinds of units there are ---- */
+
+/* A unit to be read: exactly one of column (with block or page) and segment is meant by kind. */
+struct unit {
+    enum { UNIT_BLOCK, UNIT_PAGE, UNIT_MERCHANTS } kind;
+    struct tl_pack *pack;
+    const struct tl__column *column;
+    uint32_t index;
+    uint64_t offset;
+    uint32_t size;
+};
+
+static struct unit block_unit(const struct tl__column *c, uint32_t block)
+{
+    return (struct unit){.kind = UNIT_BLOCK,
+                         .pack = c->pub.segment->pack,
+                         .column = c,
+                         .index = block,
+                         .offset = c->blocks[block].offset,
+                         .size = c->blocks[block].size};
+}
+
+static struct unit page_unit(const struct tl__column *c, uint32_t page)
+{
+    return (struct unit){.kind = UNIT_PAGE,
+                         .pack = c->pub.segment->pack,
+                         .column = c,
+                         .index = page,
+                         .offset = c->pages[page].offset,
+                         .size = c->pages[page].size};
+}
+
+static enum tl_code check_hash(const struct unit *u, struct tl_slice stored, const char *what,
+                               struct tl_status *st)
+{
+    uint64_t hash = tl_unit_hash(stored.data + UNIT_HASH_BYTES, stored.size - UNIT_HASH_BYTES,
+                                 u->pack->key, u->offset);
+    if (hash != tl_get_u64le(stored.data))
+        return TL_FAIL(st, TL_CORRUPT, "%s at %llu does not match its checksum", what,
+                       (unsigned long long)u->offset);
+    return TL_OK;
+}
+
+static struct tl_slice behind_hash(struct tl_slice stored)
+{
+    return tl_slice_of(stored.data + UNIT_HASH_BYTES, stored.size - UNIT_HASH_BYTES);
+}
+
+/* Verifies the stored bytes and answers with the size of their image. */
+static enum tl_code unit_measure(const struct unit *u, struct tl_slice stored, size_t *size,
+                                 struct tl_status *st)
+{
+    enum tl_code rc;
+    switch (u->kind) {
+    case UNIT_BLOCK: {
+        struct tl_block_expect expect = tl__column_expect(u->column, u->index);
+        return tl_block_measure(stored, &expect, size, st);
+    }
+    case UNIT_PAGE:
+        rc = check_hash(u, stored, "string page", st);
+        return rc ? rc : tl_strings_inflated_size(behind_hash(stored), size, st);
+    default:
+        rc = check_hash(u, stored, "merchant page", st);
+        *size = stored.size - UNIT_HASH_BYTES + 16;
+        return rc;
+    }
+}
+
+static enum tl_code unit_inflate(const struct unit *u, struct tl_slice stored, uint8_t *image,
+                                 size_t size, struct tl_status *st)
+{
+    if (u->kind == UNIT_MERCHANTS) {
+        memcpy(image, stored.data + UNIT_HASH_BYTES, stored.size - UNIT_HASH_BYTES);
+        memset(image + stored.size - UNIT_HASH_BYTES, 0, 16);
+        return TL_OK;
+    }
+    struct tl_decoder *d = tl_block_decoder(st);
+    if (!d)
+        return st->code;
+    if (u->kind == UNIT_BLOCK) {
+        struct tl_block_expect expect = tl__column_expect(u->column, u->index);
+        return tl_block_inflate(d, stored, &expect, image, size, st);
+    }
+    enum tl_code rc = tl_strings_inflate(d, behind_hash(stored), image, size, st);
+    const struct tl__page *p = &u->column->pages[u->index];
+    if (!rc && tl_strings_count(image) != p[1].first_code - p[0].first_code)
+        return TL_FAIL(st, TL_CORRUPT, "string page holds %u strings, its index says %u",
+                       tl_strings_count(image), p[1].first_code - p[0].first_code);
+    return rc;
+}
+
+/* Verified bytes become an entry of the cache, or, when that is full, a private one. */
+static enum tl_code unit_publish(const struct unit *u, struct tl_slice stored, bool cached_only,
+                                 struct tl_cached **out, struct tl_status *st)
+{
+    struct tl_cache *cache = u->pack->cache;
+    struct tl_cached *e = NULL;
+    size_t size = 0;
+    enum tl_code rc = unit_measure(u, stored, &size, st);
+    if (rc)
+        return rc;
+    if (cache) {
+        rc = tl_cache_begin(cache, u->pack->key, u->offset, size, &e, st);
+        if (rc == TL_LIMIT && !cached_only) {
+            tl_status_clear(st);
+            cache = NULL;
+        } else if (rc) {
+            return rc;
+        }
+    }
+    if (!cache) {
+        rc = private_new(size, &e, st);
+        if (rc)
+            return rc;
+    }
+    rc = unit_inflate(u, stored, e->data, size, st);
+    if (rc) {
+        if (cache)
+            tl_cache_cancel(cache, e);
+        else
+            free(e);
+        return rc;
+    }
+    *out = cache ? tl_cache_publish(cache, e) : e;
+    return TL_OK;
+}
+
+static enum tl_code unit_pin(const struct unit *u, struct tl_read_stats *stats,
+                             struct tl_cached **out, struct tl_status *st)
+{
+    if (stats)
+        stats->blocks++;
+    struct tl_cached *pin = pin_lookup(u->pack, u->offset);
+    if (pin) {
+        *out = pin;
+        return TL_OK;
+    }
+    struct tl_buffer stored;
+    tl_buffer_init(&stored, "block", PAGE_BYTES_MAX);
+    uint8_t *to = tl_buffer_reserve(&stored, u->size);
+    enum tl_code rc = tl_buffer_check(&stored, st);
+    if (!rc)
+        rc = tl_io_read(u->pack->file, u->offset, to, u->size, st);
+    if (!rc)
+        rc = unit_publish(u, tl_slice_of(to, u->size), false, out, st);
+    tl_buffer_deinit(&stored);
+    if (rc) {
+        tl_status_wrap(st, "pack %s", tl_io_name(u->pack->file));
+        return rc;
+    }
+    if (stats) {
+        stats->blocks_disk++;
+        stats->bytes_disk += u->size;
+    }
+    return TL_OK;
+}
+
+enum tl_code tl__block_pin(const struct tl__column *c, uint32_t block, struct tl_read_stats *stats,
+                           struct tl_cached **out, struct tl_status *st)
+{
+    struct unit u = block_unit(c, block);
+    tl_assert(u.size > 0);
+    return unit_pin(&u, stats, out, st);
+}
+
+enum tl_code tl__page_pin(const struct tl__column *c, uint32_t page, struct tl_read_stats *stats,
+                          struct tl_cached **out, struct tl_status *st)
+{
+    struct unit u = page_unit(c, page);
+    return unit_pin(&u, stats, out, st);
+}
+
+enum tl_code tl__merchant_page_pin(const struct tl_segment *s, uint32_t page,
+                                   struct tl_cached **out, struct tl_status *st)
+{
+    struct unit u = {.kind = UNIT_MERCHANTS,
+                     .pack = s->pack,
+                     .index = page,
+                     .offset = s->merchant_pages[page],
+                     .size = (uint32_t)(s->merchant_pages[page + 1] - s->merchant_pages[page])};
+    return unit_pin(&u, NULL, out, st);
+}
+
+/* ---- many at once ---- */
+
+enum {
+    BATCH_UNITS = 256,       /* of one io batch */
+    BATCH_BYTES = 8 << 20,   /* read at once; more becomes several batches */
+    GAP_BYTES = 4 << 10,     /* read over rather than seek */
+    READ_BYTES_MAX = 1 << 20 /* of one request, unless a unit is larger */
+};
+
+struct batch {
+    struct tl_pack *pack;
+    struct tl_read_stats *stats;
+    struct tl_buffer bytes;
+    struct unit units[BATCH_UNITS];
+    struct tl_io_read reads[BATCH_UNITS];
+    uint32_t read_of[BATCH_UNITS];
+    uint32_t count;
+    uint64_t size; /* of the units so far, gaps not counted */
+};
+
+static int unit_cmp(const void *a, const void *b)
+{
+    const struct unit *x = a, *y = b;
+    return (x->offset > y->offset) - (x->offset < y->offset);
+}
+
+static enum tl_code batch_read(struct batch *b, uint32_t *read_count, struct tl_status *st)
+{
+    qsort(b->units, b->count, sizeof(b->units[0]), unit_cmp);
+    uint32_t n = 0;
+    size_t total = 0;
+    for (uint32_t i = 0; i < b->count; i++) {
+        const struct unit *u = &b->units[i];
+        struct tl_io_read *last = n > 0 ? &b->reads[n - 1] : NULL;
+        uint64_t end = last ? last->offset + last->size : 0;
+        if (last && u->offset <= end + GAP_BYTES &&
+            u->offset + u->size - last->offset <= READ_BYTES_MAX) {
+            if (u->offset + u->size > end)
+                last->size = (size_t)(u->offset + u->size - last->offset);
+        } else {
+            b->reads[n++] =
+                (struct tl_io_read){.file = b->pack->file, .offset = u->offset, .size = u->size};
+        }
+        b->read_of[i] = n - 1;
+    }
+    for (uint32_t i = 0; i < n; i++)
+        total += b->reads[i].size;
+    tl_buffer_clear(&b->bytes);
+    uint8_t *to = tl_buffer_reserve(&b->bytes, total);
+    if (!to)
+        return tl_buffer_check(&b->bytes, st);
+    for (uint32_t i = 0; i < n; i++) {
+        b->reads[i].buffer = to;
+        to += b->reads[i].size;
+        if (b->stats)
+            b->stats->bytes_disk += b->reads[i].size;
+    }
+    *read_count = n;
+    return tl_io_read_batch(b->pack->io, b->reads, n, st);
+}
+
+static enum tl_code batch_flush(struct batch *b, struct tl_status *st)
+{
+    if (b->count == 0)
+        return TL_OK;
+    uint32_t n;
+    enum tl_code rc = batch_read(b, &n, st);
+    for (uint32_t i = 0; !rc && i < b->count; i++) {
+        const struct unit *u = &b->units[i];
+        const struct tl_io_read *r = &b->reads[b->read_of[i]];
+        const uint8_t *from = (const uint8_t *)r->buffer + (u->offset - r->offset);
+        struct tl_cached *pin;
+        rc = unit_publish(u, tl_slice_of(from, u->size), true, &pin, st);
+        if (!rc)
+            tl__pin_release(b->pack, pin);
+    }
+    if (rc == TL_LIMIT) {
+        /* The cache is full of pinned blocks: what is missing is read when it is needed. */
+        tl_status_clear(st);
+        rc = TL_OK;
+    }
+    if (b->stats) {
+        b->stats->blocks += b->count;
+        b->stats->blocks_disk += b->count;
+    }
+    b->count = 0;
+    b->size = 0;
+    return rc;
+}
+
+static enum tl_code batch_add(struct batch *b, struct unit u, struct tl_status *st)
+{
+    struct tl_cached *pin = pin_lookup(u.pack, u.offset);
+    if (pin) {
+        tl__pin_release(u.pack, pin);
+        return TL_OK;
+    }
+    if (b->count == BATCH_UNITS || b->size + u.size > BATCH_BYTES) {
+        enum tl_code rc = batch_flush(b, st);
+        if (rc)
+            return rc;
+    }
+    b->units[b->count++] = u;
+    b->size += u.size;
+    return TL_OK;
+}
+
+static enum tl_code batch_open(struct tl_pack *p, struct tl_read_stats *stats, struct batch **out,
+                               struct tl_status *st)
+{
+    struct batch *b = calloc(1, sizeof(*b));
+    if (!b)
+        return TL_FAIL(st, TL_LIMIT, "no memory to read ahead");
+    b->pack = p;
+    b->stats = stats;
+    tl_buffer_init(&b->bytes, "read ahead", (size_t)BATCH_BYTES * 2 + PAGE_BYTES_MAX);
+    *out = b;
+    return TL_OK;
+}
+
+static void batch_close(struct batch *b)
+{
+    tl_buffer_deinit(&b->bytes);
+    free(b);
+}
+
+enum tl_code tl_segment_prefetch(const struct tl_segment *s, const uint32_t *column_ids,
+                                 uint32_t column_count, const struct tl_row_range *ranges,
+                                 uint32_t range_count, struct tl_read_stats *stats,
+                                 struct tl_status *st)
+{
+    if (!s->pack->cache)
+        return TL_OK;
+    struct batch *b = NULL;
+    enum tl_code rc = batch_open(s->pack, stats, &b, st);
+    for (uint32_t i = 0; !rc && i < column_count; i++) {
+        const struct tl_column *column = tl_segment_column(s, column_ids[i]);
+        if (!column || column->constant)
+            continue;
+        const struct tl__column *c = tl__column_of(column);
+        uint32_t next = 0; /* blocks before it were asked for */
+        for (uint32_t k = 0; !rc && k < range_count; k++) {
+            tl_assert(ranges[k].lo <= ranges[k].hi && ranges[k].hi <= s->info->rows);
+            if (ranges[k].lo == ranges[k].hi)
+                continue;
+            uint32_t block = ranges[k].lo >> TL_BLOCK_SHIFT;
+            uint32_t last = (ranges[k].hi - 1) >> TL_BLOCK_SHIFT;
+            for (block = block > next ? block : next; !rc && block <= last; block++)
+                if (c->blocks[block].size > 0)
+                    rc = batch_add(b, block_unit(c, block), st);
+            next = last + 1 > next ? last + 1 : next;
+        }
+    }
+    if (!rc)
+        rc = batch_flush(b, st);
+    if (b)
+        batch_close(b);
+    if (rc)
+        tl_status_wrap(st, "pack %s", tl_io_name(s->pack->file));
+    return rc;
+}
+
+enum tl_code tl__pages_prefetch(const struct tl__column *c, struct tl_read_stats *stats,
+                                struct tl_status *st)
+{
+    struct tl_pack *p = c->pub.segment->pack;
+    if (!p->cache)
+        return TL_OK;
+    struct batch *b = NULL;
+    enum tl_code rc = batch_open(p, stats, &b, st);
+    if (rc)
+        return rc;
+    for (uint32_t i = 0; !rc && i < c->page_count; i++)
+        rc = batch_add(b, page_unit(c, i), st);
+    if (!rc)
+        rc = batch_flush(b, st);
+    batch_close(b);
+    return rc;
+}
+
+/* ---- windows ---- */
+
+void tl__window_init(struct tl__window *w, struct tl_pack *p, uint32_t ahead)
+{
+    *w = (struct tl__window){.pack = p, .ahead = ahead};
+    tl_buffer_init(&w->bytes, "read window", (size_t)PAGE_BYTES_MAX + ahead);
+    tl_buffer_init(&w->image, "inflated block", PAGE_BYTES_MAX + TL_PAYLOAD_PAD);
+}
+
+void tl__window_deinit(struct tl__window *w)
+{
+    tl_buffer_deinit(&w->bytes);
+    tl_buffer_deinit(&w->image);
+}
+
+enum tl_code tl__window_read(struct tl__window *w, uint64_t offset, uint32_t size, uint64_t end,
+                             struct tl_slice *out, struct tl_status *st)
+{
+    tl_assert(offset + size <= end);
+    bool inside = offset >= w->offset && offset + size <= w->offset + w->bytes.size;
+    if (!inside) {
+        size_t want = end - offset < w->ahead ? (size_t)(end - offset) : w->ahead;
+        if (want < size)
+            want = size;
+        tl_buffer_clear(&w->bytes);
+        uint8_t *to = tl_buffer_reserve(&w->bytes, want);
+        if (!to)
+            return tl_buffer_check(&w->bytes, st);
+        enum tl_code rc = tl_io_read(w->pack->file, offset, to, want, st);
+        if (rc) {
+            tl_status_wrap(st, "pack %s", tl_io_name(w->pack->file));
+            return rc;
+        }
+        w->bytes.size = want;
+        w->offset = offset;
+    }
+    *out = tl_slice_of(w->bytes.data + (offset - w->offset), size);
+    return TL_OK;
+}
+
+static enum tl_code window_unit(struct tl__window *w, const struct unit *u, uint64_t end,
+                                const uint8_t **image, struct tl_status *st)
+{
+    struct tl_slice stored;
+    size_t size;
+    enum tl_code rc = tl__window_read(w, u->offset, u->size, end, &stored, st);
+    if (rc)
+        return rc;
+    rc = unit_measure(u, stored, &size, st);
+    if (!rc) {
+        tl_buffer_clear(&w->image);
+        uint8_t *to = tl_buffer_reserve(&w->image, size);
+        rc = to ? unit_inflate(u, stored, to, size, st) : tl_buffer_check(&w->image, st);
+        *image = to;
+    }
+    if (rc)
+        tl_status_wrap(st, "pack %s", tl_io_name(w->pack->file));
+    return rc;
+}
+
+enum tl_code tl__window_block(struct tl__window *w, const struct tl__column *c, uint32_t block,
+                              const uint8_t **image, struct tl_status *st)
+{
+    struct unit u = block_unit(c, block);
+    const struct tl__block *last = &c->blocks[c->pub.block_count - 1];
+    return window_unit(w, &u, last->offset + last->size, image, st);
+}
+
+enum tl_code tl__window_page(struct tl__window *w, const struct tl__column *c, uint32_t page,
+                             const uint8_t **image, struct tl_status *st)
+{
+    struct unit u = page_unit(c, page);
+    return window_unit(w, &u, c->pages[c->page_count].offset, image, st);
+}
