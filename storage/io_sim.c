@@ -21,10 +21,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define XXH_NO_INLINE_HINTS 1
-#include <xxhash.h>
-
 #include "base/assert.h"
+#include "base/hash.h"
 #include "storage/io_int.h"
 
 enum {
@@ -1332,11 +1330,11 @@ uint64_t tl_io_sim_hash(struct tl_io_sim *sim)
     uint64_t hash = 0;
     for (size_t i = 0; i < sim->live.count; i++) {
         const struct entry *e = &sim->live.entries[i];
-        hash = XXH3_64bits_withSeed(e->name, strlen(e->name) + 1, hash);
+        hash = tl_hash64_seed(e->name, strlen(e->name) + 1, hash);
         for (uint64_t at = 0; at < e->inode->live.size; at += PAGE) {
             uint8_t page[PAGE];
             size_t size = view_get(&e->inode->live, at, page, PAGE);
-            hash = XXH3_64bits_withSeed(page, size, hash);
+            hash = tl_hash64_seed(page, size, hash);
         }
     }
     pthread_mutex_unlock(&sim->lock);

@@ -42,6 +42,7 @@ enum {
     TL_LOG_RECORD_BYTES_MAX = 32 << 20, /* the body of one record */
     TL_LOG_GROUP_BYTES_MAX = 48 << 20,  /* one group; more than the largest record */
     TL_LOG_FILE_BYTES_MIN = 16 << 10,
+    TL_LOG_DIR_MAX = 120, /* bytes of the directory's name */
     TL_LOG_FILE_BYTES_DEFAULT = 64 << 20,
     TL_LOG_TYPE_MIN = 1, /* type 0 is the log's own */
 };
@@ -130,6 +131,16 @@ TL_CHECK enum tl_code tl_log_open_local(struct tl_io *io, const char *dir,
                                         const struct tl_log_options *options,
                                         struct tl_log_recovered *recovered, struct tl_log **out,
                                         struct tl_status *st);
+
+struct tl_log_local_info {
+    uint32_t files;       /* holding records that are not trimmed, the newest counted */
+    uint32_t spare_files; /* ready for reuse */
+    uint64_t bytes;       /* of both on the disk */
+    uint64_t first_position, durable_position;
+    uint64_t group_bytes_max; /* what one commit holds at most */
+};
+/* `log` is one that tl_log_open_local made. */
+void tl_log_local_info(const struct tl_log *log, struct tl_log_local_info *out);
 
 /* Reads a log's directory without opening the log and without writing, also while another process
  * writes and trims it: the reader ends where the log ends now. */
