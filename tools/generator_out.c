@@ -253,8 +253,10 @@ uint32_t tl__gen_props(const struct tl_generator *g, const struct tl_gen_event *
     if (h % 3)
         return 0;
     uint32_t count = 0;
-    keys[count] = "plan";
-    strcpy(values[count++], plans[(e->session ^ (uint32_t)(h >> 40)) & 3]);
+    struct out plan = {values[count]};
+    keys[count++] = "plan";
+    put(&plan, plans[(e->session ^ (uint32_t)(h >> 40)) & 3]);
+    put_char(&plan, 0);
     if (h & 0x100) {
         struct out o = {values[count]};
         keys[count++] = "experiment";

@@ -667,6 +667,9 @@ static void bitmaps_round_trip(void **state)
 
 static char text[1 << 18];
 
+/* More than any of the texts below takes. */
+enum { TEXT_ROOM = 64 };
+
 static uint32_t make_strings(uint32_t shape, struct tl_slice *v, uint32_t count)
 {
     char *next = text;
@@ -676,19 +679,20 @@ static uint32_t make_strings(uint32_t shape, struct tl_slice *v, uint32_t count)
         int n = 0;
         switch (shape) {
         case 0: /* paths, sorted */
-            n = sprintf(next, "/shop/category-%03u/product-%05u.html", i / 30, i * 3);
+            n = snprintf(next, TEXT_ROOM, "/shop/category-%03u/product-%05u.html", i / 30, i * 3);
             break;
         case 1: /* paths in any order */
-            n = sprintf(next, "/p/%llx?ref=%u", (unsigned long long)r % 5000, (uint32_t)r % 7);
+            n = snprintf(next, TEXT_ROOM, "/p/%llx?ref=%u", (unsigned long long)r % 5000,
+                         (uint32_t)r % 7);
             break;
         case 2: /* identifiers */
-            n = sprintf(next, "%016llx", (unsigned long long)r);
+            n = snprintf(next, TEXT_ROOM, "%016llx", (unsigned long long)r);
             break;
         case 3: /* nothing, mostly */
-            n = r % 9 ? 0 : sprintf(next, "x");
+            n = r % 9 ? 0 : snprintf(next, TEXT_ROOM, "x");
             break;
         case 4: /* odd numbers of digits */
-            n = sprintf(next, "%llu", (unsigned long long)(r >> (r % 60)));
+            n = snprintf(next, TEXT_ROOM, "%llu", (unsigned long long)(r >> (r % 60)));
             break;
         case 5: /* bytes of any value */
             for (n = 0; n < (int)(r % 20); n++)

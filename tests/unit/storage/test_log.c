@@ -9,9 +9,9 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/random.h"
 #include "storage/io_sim.h"
@@ -423,7 +423,8 @@ static void random_operations_follow_the_model(void **state)
 {
     (void)state;
     const char *given = getenv("TALLY_SEED");
-    uint64_t seed = given ? strtoull(given, NULL, 10) : (uint64_t)time(NULL);
+    uint64_t seed =
+        given ? strtoull(given, NULL, 10) : (uint64_t)tl_clock_wall_us(tl_clock_system());
     print_message("TALLY_SEED=%llu\n", (unsigned long long)seed);
     for (uint64_t run = 0; run < 60; run++) {
         struct tl_random r;
@@ -705,14 +706,16 @@ static void texts(struct tl_log *log, char *out)
     struct tl_log_reader *reader;
     bool end = false;
     assert_ok(&st, tl_log_read_open(log, 0, &reader, &st));
-    for (out[0] = '\0';;) {
+    for (;;) {
         struct tl_log_record record;
         assert_ok(&st, tl_log_read_next(reader, &record, &end, &st));
         if (end)
             break;
         assert_int_equal(record.type, 9);
-        strncat(out, (const char *)record.body.data, record.body.size);
+        memcpy(out, record.body.data, record.body.size);
+        out += record.body.size;
     }
+    *out = '\0';
     tl_log_read_close(reader);
 }
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/random.h"
 #include "tools/batch_writer.h"
 
 struct decoded_column {
@@ -100,6 +101,12 @@ static const struct tl_batch_column_def defs[] = {
 };
 
 /* Many rounds of random rows on one writer: what a batch leaves behind must not reach the next. */
+/* Evenly one of 0 … 2^31 - 1. */
+static int draw(struct tl_random *r)
+{
+    return (int)(tl_random_u64(r) >> 33);
+}
+
 static void test_round_trip(void **state)
 {
     (void)state;
@@ -111,8 +118,9 @@ static void test_round_trip(void **state)
     struct tl_buffer out;
     tl_buffer_init(&out, "test", 1 << 24);
     for (unsigned round = 0; round < 40; round++) {
-        srand(round);
-        uint32_t rows = round == 0 ? 1 : 1 + (uint32_t)rand() % ROWS;
+        struct tl_random chance;
+        tl_random_init(&chance, round);
+        uint32_t rows = round == 0 ? 1 : 1 + (uint32_t)draw(&chance) % ROWS;
         unsigned sparse = round % 4; /* 0: no NULLs */
         static struct {
             bool has[6];
@@ -124,13 +132,13 @@ static void test_round_trip(void **state)
         } row[ROWS];
         for (uint32_t i = 0; i < rows; i++) {
             for (int c = 0; c < 6; c++)
-                row[i].has[c] = !sparse || rand() % 4 >= (int)sparse;
-            row[i].id = (int64_t)((uint64_t)rand() << 33 ^ (uint64_t)rand() << 20);
-            row[i].ts = 1717200000000000 + rand();
-            row[i].word = words[rand() % 5];
+                row[i].has[c] = !sparse || draw(&chance) % 4 >= (int)sparse;
+            row[i].id = (int64_t)((uint64_t)draw(&chance) << 33 ^ (uint64_t)draw(&chance) << 20);
+            row[i].ts = 1717200000000000 + draw(&chance);
+            row[i].word = words[draw(&chance) % 5];
             snprintf(row[i].own, sizeof(row[i].own), "%u-%u", round, i);
-            row[i].x = rand() / 7.0;
-            row[i].yes = rand() % 2;
+            row[i].x = draw(&chance) / 7.0;
+            row[i].yes = draw(&chance) % 2;
             if (row[i].has[0])
                 tl_batch_put_int(w, &w->columns[0], row[i].id);
             if (row[i].has[1])
