@@ -2,11 +2,11 @@
  * query/function.h: the table of scalar functions, operators and casts.
  *
  * One row per overload: its name as SQL writes it ("+", "lower", "cast"), argument kinds, how the
- * result'"'"'s type follows from them, and a kernel over vectors. The binder looks overloads up and
+ * result's type follows from them, and a kernel over vectors. The binder looks overloads up and
  * puts casts in the tree; the executor calls the kernels. The table is walked once at start by
  * tl_functions_check (names, kernels, no two rows alike).
  *
- * Ownership  the table is constant. A kernel'"'"'s output arrays come from the run'"'"'s scratch
+ * Ownership  the table is constant. A kernel's output arrays come from the run's scratch
  * arena. Threads    kernels keep no state: any thread. Errors     a kernel tells SQLSTATE: 22003
  * out of range, 22012 division by zero, 22007/22008 bad date or time, 22P02 bad text for a type.
  */
@@ -21,8 +21,8 @@ enum { TL_FUNCTION_ARGS_MAX = 8 };
 /* What a kernel may need of its run. */
 struct tl_eval_context {
     struct tl_arena *arena;     /* scratch: output arrays, strings built */
-    int64_t now_us;             /* the statement'"'"'s now(), UTC */
-    const struct tl_zone *zone; /* session'"'"'s time zone */
+    int64_t now_us;             /* the statement's now(), UTC */
+    const struct tl_zone *zone; /* session's time zone */
     const char *zone_name;
 };
 
@@ -42,7 +42,7 @@ struct tl_function {
     uint8_t args[TL_FUNCTION_ARGS_MAX]; /* enum tl_kind; DECIMAL64 and DECIMAL128 are told apart */
     bool variadic;                      /* the last kind may come again (concat, coalesce …) */
     uint8_t result;                     /* enum tl_kind */
-    /* The result'"'"'s type when it depends on scales; NULL: `result` with scale 0. */
+    /* The result's type when it depends on scales; NULL: `result` with scale 0. */
     struct tl_type (*result_type)(const struct tl_type *args, uint32_t arg_count);
     bool strict; /* NULL in, NULL out */
     bool
@@ -57,9 +57,18 @@ const struct tl_function *tl_functions(uint32_t *count);
 const struct tl_function *tl_function_find(const char *name, const struct tl_type *args,
                                            uint32_t arg_count);
 
-/* The cast between two types, or NULL when there is none. The target'"'"'s scale is given by
- * the expression'"'"'s type: cast kernels read out->type. */
+/* The cast between two types, or NULL when there is none. The target's scale is given by
+ * the expression's type: cast kernels read out->type. */
 const struct tl_function *tl_function_cast(struct tl_type from, struct tl_type to);
+
+/* Scales that a constant argument decides. The kernels of round(x, n), trunc(x, n) and
+ * extract(field, x) write the scale that out->type asks for, so the binder may set the call's
+ * type to a smaller scale than result_type says when the argument is a constant:
+ * round and trunc: n clamped to 0 … the scale of x; extract: tl_extract_scale (base/time.h). */
+
+/* The result of sum and avg over `arg` (BIGINT, both decimals, DOUBLE, INTERVAL). */
+struct tl_type tl_sum_type(struct tl_type arg);
+struct tl_type tl_avg_type(struct tl_type arg);
 
 /* Asserts that the table is whole; called once at start and by its test. */
 void tl_functions_check(void);

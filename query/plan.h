@@ -13,7 +13,7 @@
  * Columns of a node: each node produces a list of columns (types in `types`); a TL_EXPR_COLUMN of
  * its parent is an index into that list.
  *
- * Ownership  all in the plan'"'"'s arena; tl_plan_free frees it whole.
+ * Ownership  all in the plan's arena; tl_plan_free frees it whole.
  * Threads    read-only after tl_plan_new: any.
  */
 #ifndef TALLY_QUERY_PLAN_H
@@ -55,10 +55,10 @@ enum tl_agg_kind {
     TL_AGG_COUNT,
     TL_AGG_COUNT_DISTINCT, /* exact */
     TL_AGG_SUM,            /* BIGINT, DECIMAL -> DECIMAL128; DOUBLE -> DOUBLE; INTERVAL */
-    TL_AGG_AVG,            /* BIGINT, DECIMAL -> DECIMAL128 with PostgreSQL'"'"'s digits; DOUBLE */
+    TL_AGG_AVG,            /* BIGINT, DECIMAL -> DECIMAL128 with PostgreSQL's digits; DOUBLE */
     TL_AGG_MIN,
     TL_AGG_MAX,
-    TL_AGG_PERCENTILE_DISC, /* fraction in `fraction`; one value of the argument'"'"'s type */
+    TL_AGG_PERCENTILE_DISC, /* fraction in `fraction`; one value of the argument's type */
     TL_AGG_SUM_DISTINCT,    /* sum and avg over distinct values */
     TL_AGG_AVG_DISTINCT
 };
@@ -66,7 +66,7 @@ enum tl_agg_kind {
 struct tl_aggregate {
     uint8_t kind; /* enum tl_agg_kind */
     struct tl_type type;
-    struct tl_expr *arg;      /* NULL for COUNT_STAR; over the child'"'"'s columns */
+    struct tl_expr *arg;      /* NULL for COUNT_STAR; over the child's columns */
     struct tl_expr *filter;   /* FILTER (WHERE …), or NULL */
     struct tl_expr *fraction; /* PERCENTILE_DISC: DOUBLE, a constant or parameter */
     bool descending;          /* PERCENTILE_DISC: WITHIN GROUP (ORDER BY x DESC) */
@@ -97,7 +97,7 @@ struct tl_scan_bound {
     uint32_t column; /* index into tl_plan_node.scan_columns */
     uint8_t op;      /* enum tl_predicate_op */
     uint32_t value_count;
-    struct tl_expr **values; /* of the column'"'"'s type */
+    struct tl_expr **values; /* of the column's type */
 };
 
 struct tl_plan_node {
@@ -120,7 +120,7 @@ struct tl_plan_node {
     uint32_t bound_count; /* simple predicates; a hint, or exact where the morsel says so */
     struct tl_scan_bound *bounds;
 
-    /* FILTER: conjuncts[i] true for all i. conjunct_bound[i] is the index in the scan'"'"'s
+    /* FILTER: conjuncts[i] true for all i. conjunct_bound[i] is the index in the scan's
      * bounds that says the same, or -1: it need not be evaluated where the morsel is exact. */
     uint32_t conjunct_count;
     struct tl_expr **conjuncts;
@@ -191,13 +191,13 @@ struct tl_plan_options {
 
 /* Parses one statement, binds it to the catalog and plans it. Errors carry SQLSTATE and position:
  * 42601 syntax, 42P01 no table, 42703 no column, 42883 no function, 42804 types, 0A000 refused
- * with the construct'"'"'s name. */
+ * with the construct's name. */
 TL_CHECK enum tl_code tl_plan_new(const struct tl_catalog *catalog, struct tl_slice sql,
                                   const struct tl_plan_options *options, struct tl_plan **out,
                                   struct tl_status *st);
 void tl_plan_free(struct tl_plan *plan); /* takes NULL */
 
-/* EXPLAIN'"'"'s lines of a plan, one per node, outermost first, indented; appended to `out`. */
+/* EXPLAIN's lines of a plan, one per node, outermost first, indented; appended to `out`. */
 void tl_plan_print(const struct tl_plan *plan, struct tl_buffer *out);
 
 #endif

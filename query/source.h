@@ -3,13 +3,13 @@
  *
  * A source is opened with columns, a time range, merchants and simple predicates, and hands out
  * morsels: runs of rows of one segment or memtable, in vectors. The engine implements it over a
- * snapshot; tests implement it over arrays. The tenant is part of the source: a merchant'"'"'s
- * session gets a source that cannot answer another'"'"'s rows, whatever the SQL says.
+ * snapshot; tests implement it over arrays. The tenant is part of the source: a merchant's
+ * session gets a source that cannot answer another's rows, whatever the SQL says.
  *
  *     open ── next_morsel ─┬─ next_chunk … ─ close_morsel      (many morsels may be open at once,
  *                          └─ next_morsel …                     each held by one thread)
  *
- * Ownership  the scan owns everything that it hands out. A chunk'"'"'s vectors live until the next
+ * Ownership  the scan owns everything that it hands out. A chunk's vectors live until the next
  *            call on its morsel; dictionaries live until the scan is closed.
  * Threads    open, next_morsel and close: one thread at a time (the executor serialises
  *            next_morsel). next_chunk and close_morsel: whoever holds the morsel; different morsels
@@ -49,7 +49,7 @@ struct tl_catalog_vtable {
 };
 struct tl_catalog {
     const struct tl_catalog_vtable *vtab;
-    uint64_t version; /* part of a plan'"'"'s key */
+    uint64_t version; /* part of a plan's key */
 };
 
 /* ---- what a scan asks for ---- */
@@ -72,13 +72,13 @@ enum tl_predicate_op {
     TL_PRED_NOT_NULL
 };
 
-/* column <op> constant, of the column'"'"'s own type; NULL never matches but IS NULL. The source
+/* column <op> constant, of the column's own type; NULL never matches but IS NULL. The source
  * may use it to leave out rows that cannot match, and says per morsel whether it did so exactly. */
 struct tl_predicate {
     uint32_t column; /* index into tl_scan_spec.columns */
     uint8_t op;      /* enum tl_predicate_op */
     uint32_t value_count;
-    /* FLAT, value_count rows, none NULL, of the column'"'"'s type (TEXT: struct tl_slice) */
+    /* FLAT, value_count rows, none NULL, of the column's type (TEXT: struct tl_slice) */
     struct tl_vector values;
 };
 
@@ -108,7 +108,7 @@ struct tl_morsel {
     uint64_t rows;                                /* an upper bound for the rows to come */
     bool sorted;                                  /* by (merchant_id, ts) */
     bool predicate_exact[TL_SCAN_PREDICATES_MAX]; /* this predicate need not be checked again */
-    void *impl;                                   /* the source'"'"'s own */
+    void *impl;                                   /* the source's own */
 };
 
 struct tl_chunk {
@@ -135,7 +135,7 @@ struct tl_source_vtable {
     /* *found false: there are no more. */
     enum tl_code (*next_morsel)(struct tl_scan *scan, struct tl_morsel *out, bool *found,
                                 struct tl_status *st);
-    /* out->count 0: the morsel is done. `arena` is the holder'"'"'s scratch for decoded values; the
+    /* out->count 0: the morsel is done. `arena` is the holder's scratch for decoded values; the
      * caller resets it between chunks. */
     enum tl_code (*next_chunk)(struct tl_scan *scan, struct tl_morsel *m, struct tl_arena *arena,
                                struct tl_chunk *out, struct tl_status *st);

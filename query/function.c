@@ -1,0 +1,514 @@
+/*
+ * The table of functions. A family of overloads that differ in their kinds only is written by a
+ * macro; rows of one name need not stand together. Lookups go through a small hash index over
+ * the names that is built once.
+ */
+#include "query/function.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+#include "query/function_int.h"
+
+enum {
+    B = TL_BOOLEAN,
+    I = TL_BIGINT,
+    F = TL_DOUBLE,
+    D64 = TL_DECIMAL64,
+    D = TL_DECIMAL128,
+    DATE = TL_DATE,
+    TS = TL_TIMESTAMP,
+    TZ = TL_TIMESTAMPTZ,
+    IV = TL_INTERVAL,
+    X = TL_TEXT
+};
+
+#define ARGS(...)                                                                                  \
+    {                                                                                              \
+        __VA_ARGS__                                                                                \
+    }
+#define COUNT(...) ((uint8_t)(sizeof((uint8_t[]){__VA_ARGS__})))
+
+/* name, kernel, result kind, argument kinds …: strict and immutable */
+#define PURE(n, k, r, ...)                                                                         \
+    {                                                                                              \
+        .name = (n), .arg_count = COUNT(__VA_ARGS__), .args = ARGS(__VA_ARGS__), .result = (r),    \
+        .strict = true, .immutable = true, .kernel = tl__k_##k                                     \
+    }
+/* the same with a result type that follows from scales */
+#define SCALED(n, k, r, rt, ...)                                                                   \
+    {                                                                                              \
+        .name = (n), .arg_count = COUNT(__VA_ARGS__), .args = ARGS(__VA_ARGS__), .result = (r),    \
+        .result_type = tl__type_##rt, .strict = true, .immutable = true, .kernel = tl__k_##k       \
+    }
+/* depends on the session's zone or on now() */
+#define STABLE(n, k, r, ...)                                                                       \
+    {                                                                                              \
+        .name = (n), .arg_count = COUNT(__VA_ARGS__), .args = ARGS(__VA_ARGS__), .result = (r),    \
+        .strict = true, .kernel = tl__k_##k                                                        \
+    }
+/* sees NULLs itself */
+#define NULLISH(n, k, r, rt, var, ...)                                                             \
+    {                                                                                              \
+        .name = (n), .arg_count = COUNT(__VA_ARGS__), .args = ARGS(__VA_ARGS__),                   \
+        .variadic = (var), .result = (r), .result_type = (rt), .immutable = true,                  \
+        .kernel = tl__k_##k                                                                        \
+    }
+
+#define COMPARISONS(k)                                                                             \
+    PURE("=", eq, B, k, k), PURE("<>", ne, B, k, k), PURE("<", lt, B, k, k),                       \
+        PURE("<=", le, B, k, k), PURE(">", gt, B, k, k), PURE(">=", ge, B, k, k),                  \
+        NULLISH("is_distinct", is_distinct, B, NULL, false, k, k),                                 \
+        NULLISH("nullif", nullif, k, tl__type_first, false, k, k),                                 \
+        NULLISH("greatest", greatest, k, tl__type_widest, true, k),                                \
+        NULLISH("least", least, k, tl__type_widest, true, k)
+
+#define CAST(from, to, k)        PURE("cast", k, to, from)
+#define CAST_STABLE(from, to, k) STABLE("cast", k, to, from)
+
+static const struct tl_function functions[] = {
+    COMPARISONS(B),
+    COMPARISONS(I),
+    COMPARISONS(F),
+    COMPARISONS(D64),
+    COMPARISONS(D),
+    COMPARISONS(DATE),
+    COMPARISONS(TS),
+    COMPARISONS(TZ),
+    COMPARISONS(IV),
+    COMPARISONS(X),
+
+    /* BIGINT */
+    PURE("+", add_int, I, I, I),
+    PURE("-", sub_int, I, I, I),
+    PURE("*", mul_int, I, I, I),
+    PURE("/", div_int, I, I, I),
+    PURE("%", mod_int, I, I, I),
+    PURE("mod", mod_int, I, I, I),
+    PURE("-", neg_int, I, I),
+    PURE("abs", abs_int, I, I),
+    PURE("int4", int4, I, I),
+    PURE("int2", int2, I, I),
+
+    /* DOUBLE */
+    PURE("+", add_double, F, F, F),
+    PURE("-", sub_double, F, F, F),
+    PURE("*", mul_double, F, F, F),
+    PURE("/", div_double, F, F, F),
+    PURE("-", neg_double, F, F),
+    PURE("abs", abs_double, F, F),
+    PURE("ceil", ceil_double, F, F),
+    PURE("ceiling", ceil_double, F, F),
+    PURE("floor", floor_double, F, F),
+    PURE("round", round_double, F, F),
+    PURE("trunc", trunc_double, F, F),
+    PURE("sign", sign_double, F, F),
+    PURE("sqrt", sqrt, F, F),
+    PURE("ln", ln, F, F),
+    PURE("log", log10, F, F),
+    PURE("log10", log10, F, F),
+    PURE("exp", exp, F, F),
+    PURE("power", power, F, F, F),
+    PURE("pow", power, F, F, F),
+    PURE("^", power, F, F, F),
+    PURE("float4", float4, F, F),
+
+/* DECIMAL, stored and computed; the kernels read the kinds */
+#define DECIMALS(k)                                                                                \
+    SCALED("+", add_decimal, D, decimal_sum, k, k),                                                \
+        SCALED("-", sub_decimal, D, decimal_sum, k, k),                                            \
+        SCALED("*", mul_decimal, D, decimal_product, k, k),                                        \
+        SCALED("/", div_decimal, D, decimal_quotient, k, k),                                       \
+        SCALED("%", mod_decimal, D, decimal_sum, k, k),                                            \
+        SCALED("mod", mod_decimal, D, decimal_sum, k, k), SCALED("-", neg_decimal, k, first, k),   \
+        SCALED("abs", abs_decimal, k, first, k), PURE("sign", sign_decimal, D, k),                 \
+        PURE("ceil", ceil_decimal, D, k), PURE("ceiling", ceil_decimal, D, k),                     \
+        PURE("floor", floor_decimal, D, k), PURE("round", round_decimal, D, k),                    \
+        PURE("trunc", trunc_decimal, D, k), SCALED("round", round_decimal, D, decimal_sum, k, I),  \
+        SCALED("trunc", trunc_decimal, D, decimal_sum, k, I)
+    DECIMALS(D64),
+    DECIMALS(D),
+#undef DECIMALS
+
+    /* TEXT */
+    PURE("||", text_concat2, X, X, X),
+    PURE("like", like, B, X, X),
+    PURE("like", like, B, X, X, X),
+    PURE("ilike", ilike, B, X, X),
+    PURE("ilike", ilike, B, X, X, X),
+    PURE("lower", lower, X, X),
+    PURE("upper", upper, X, X),
+    PURE("initcap", initcap, X, X),
+    PURE("length", char_length, I, X),
+    PURE("char_length", char_length, I, X),
+    PURE("character_length", char_length, I, X),
+    PURE("octet_length", octet_length, I, X),
+    PURE("substr", substr, X, X, I),
+    PURE("substr", substr, X, X, I, I),
+    PURE("substring", substr, X, X, I),
+    PURE("substring", substr, X, X, I, I),
+    PURE("split_part", split_part, X, X, X, I),
+    NULLISH("concat", concat, X, NULL, true, X),
+    NULLISH("concat_ws", concat_ws, X, NULL, true, X, X),
+    PURE("left", left, X, X, I),
+    PURE("right", right, X, X, I),
+    PURE("trim", btrim, X, X),
+    PURE("trim", btrim, X, X, X),
+    PURE("btrim", btrim, X, X),
+    PURE("btrim", btrim, X, X, X),
+    PURE("ltrim", ltrim, X, X),
+    PURE("ltrim", ltrim, X, X, X),
+    PURE("rtrim", rtrim, X, X),
+    PURE("rtrim", rtrim, X, X, X),
+    PURE("replace", replace, X, X, X, X),
+    PURE("strpos", strpos, I, X, X),
+    PURE("position", strpos, I, X, X),
+    PURE("starts_with", starts_with, B, X, X),
+    PURE("^@", starts_with, B, X, X),
+    PURE("reverse", reverse, X, X),
+    PURE("repeat", repeat, X, X, I),
+    PURE("lpad", lpad, X, X, I),
+    PURE("lpad", lpad, X, X, I, X),
+    PURE("rpad", rpad, X, X, I),
+    PURE("rpad", rpad, X, X, I, X),
+
+    /* dates, times, intervals */
+    PURE("+", date_plus_int, DATE, DATE, I),
+    PURE("+", int_plus_date, DATE, I, DATE),
+    PURE("-", date_minus_int, DATE, DATE, I),
+    PURE("-", date_minus_date, I, DATE, DATE),
+    PURE("+", date_plus_interval, TS, DATE, IV),
+    PURE("+", interval_plus_date, TS, IV, DATE),
+    PURE("-", date_minus_interval, TS, DATE, IV),
+    PURE("+", ts_plus_interval, TS, TS, IV),
+    PURE("+", interval_plus_ts, TS, IV, TS),
+    PURE("-", ts_minus_interval, TS, TS, IV),
+    PURE("-", ts_minus_ts, IV, TS, TS),
+    STABLE("+", ts_plus_interval, TZ, TZ, IV),
+    STABLE("+", interval_plus_ts, TZ, IV, TZ),
+    STABLE("-", ts_minus_interval, TZ, TZ, IV),
+    PURE("-", ts_minus_ts, IV, TZ, TZ),
+    PURE("+", add_interval, IV, IV, IV),
+    PURE("-", sub_interval, IV, IV, IV),
+    PURE("-", neg_interval, IV, IV),
+    PURE("*", interval_times, IV, IV, F),
+    PURE("*", times_interval, IV, F, IV),
+    PURE("/", interval_over, IV, IV, F),
+    PURE("date_trunc", date_trunc, TS, X, TS),
+    STABLE("date_trunc", date_trunc, TZ, X, TZ),
+    PURE("date_trunc", date_trunc, TZ, X, TZ, X),
+    PURE("date_trunc", date_trunc_interval, IV, X, IV),
+    PURE("time_bucket", time_bucket, TS, IV, TS),
+    PURE("time_bucket", time_bucket, TS, IV, TS, TS),
+    PURE("time_bucket", time_bucket, TS, IV, TS, IV),
+    PURE("time_bucket", time_bucket, TZ, IV, TZ),
+    PURE("time_bucket", time_bucket, TZ, IV, TZ, TZ),
+    PURE("time_bucket", time_bucket, TZ, IV, TZ, IV),
+    PURE("time_bucket", time_bucket, TZ, IV, TZ, X),
+    PURE("time_bucket", time_bucket, TZ, IV, TZ, X, TZ),
+    PURE("time_bucket", time_bucket_date, DATE, IV, DATE),
+    PURE("time_bucket", time_bucket_date, DATE, IV, DATE, DATE),
+    PURE("time_bucket", time_bucket_int, I, I, I),
+    PURE("time_bucket", time_bucket_int, I, I, I, I),
+    PURE("date_bin", date_bin, TS, IV, TS, TS),
+    PURE("date_bin", date_bin, TZ, IV, TZ, TZ),
+    SCALED("extract", extract, D, extract, X, DATE),
+    SCALED("extract", extract, D, extract, X, TS),
+    SCALED("extract", extract, D, extract, X, IV),
+    {.name = "extract",
+     .arg_count = 2,
+     .args = {X, TZ},
+     .result = D,
+     .result_type = tl__type_extract,
+     .strict = true,
+     .kernel = tl__k_extract},
+    PURE("date_part", date_part, F, X, DATE),
+    PURE("date_part", date_part, F, X, TS),
+    PURE("date_part", date_part, F, X, IV),
+    STABLE("date_part", date_part, F, X, TZ),
+    PURE("timezone", timezone_local, TS, X, TZ),
+    PURE("timezone", timezone_utc, TZ, X, TS),
+    {.name = "now", .arg_count = 0, .result = TZ, .strict = true, .kernel = tl__k_now},
+    PURE("to_timestamp", to_timestamp, TZ, F),
+
+/* casts from and to the same kind change a decimal's scale, or nothing */
+#define CAST_NULL(k) CAST(TL_NULL, k, cast_null)
+    CAST_NULL(B),
+    CAST_NULL(I),
+    CAST_NULL(F),
+    CAST_NULL(D64),
+    CAST_NULL(D),
+    CAST_NULL(DATE),
+    CAST_NULL(TS),
+    CAST_NULL(TZ),
+    CAST_NULL(IV),
+    CAST_NULL(X),
+#undef CAST_NULL
+    CAST(B, B, cast_same),
+    CAST(I, I, cast_same),
+    CAST(F, F, cast_same),
+    CAST(DATE, DATE, cast_same),
+    CAST(TS, TS, cast_same),
+    CAST(TZ, TZ, cast_same),
+    CAST(IV, IV, cast_same),
+    CAST(X, X, cast_same),
+    CAST(B, I, cast_bool_int),
+    CAST(I, B, cast_int_bool),
+    CAST(I, F, cast_int_double),
+    CAST(F, I, cast_double_int),
+    CAST(I, D64, cast_int_decimal),
+    CAST(I, D, cast_int_decimal),
+    CAST(D64, I, cast_decimal_int),
+    CAST(D, I, cast_decimal_int),
+    CAST(F, D64, cast_double_decimal),
+    CAST(F, D, cast_double_decimal),
+    CAST(D64, F, cast_decimal_double),
+    CAST(D, F, cast_decimal_double),
+    CAST(D64, D64, cast_decimal),
+    CAST(D64, D, cast_decimal),
+    CAST(D, D64, cast_decimal),
+    CAST(D, D, cast_decimal),
+    CAST(DATE, TS, cast_date_ts),
+    CAST(TS, DATE, cast_ts_date),
+    CAST_STABLE(DATE, TZ, cast_date_tstz),
+    CAST_STABLE(TZ, DATE, cast_tstz_date),
+    CAST_STABLE(TS, TZ, cast_ts_tstz),
+    CAST_STABLE(TZ, TS, cast_tstz_ts),
+    CAST(B, X, cast_to_text),
+    CAST(I, X, cast_to_text),
+    CAST(F, X, cast_to_text),
+    CAST(D64, X, cast_to_text),
+    CAST(D, X, cast_to_text),
+    CAST(DATE, X, cast_to_text),
+    CAST(TS, X, cast_to_text),
+    CAST_STABLE(TZ, X, cast_to_text),
+    CAST(IV, X, cast_to_text),
+    CAST(X, B, cast_from_text),
+    CAST(X, I, cast_from_text),
+    CAST(X, F, cast_from_text),
+    CAST(X, D64, cast_from_text),
+    CAST(X, D, cast_from_text),
+    CAST(X, DATE, cast_from_text),
+    CAST(X, TS, cast_from_text),
+    CAST_STABLE(X, TZ, cast_from_text),
+    CAST(X, IV, cast_from_text),
+};
+
+enum { FUNCTION_COUNT = sizeof(functions) / sizeof(functions[0]), INDEX_SIZE = 1024 };
+_Static_assert(FUNCTION_COUNT * 2 < INDEX_SIZE, "the index stays sparse");
+
+const struct tl_function *tl_functions(uint32_t *count)
+{
+    *count = FUNCTION_COUNT;
+    return functions;
+}
+
+static bool kinds_fit(const struct tl_function *f, const struct tl_type *args, uint32_t arg_count)
+{
+    if (f->variadic ? arg_count < f->arg_count : arg_count != f->arg_count)
+        return false;
+    for (uint32_t i = 0; i < arg_count; i++) {
+        uint32_t at = i < f->arg_count ? i : f->arg_count - 1u;
+        if (args[i].kind != f->args[at])
+            return false;
+    }
+    return true;
+}
+
+static uint32_t name_hash(const char *name)
+{
+    uint32_t h = 2166136261u;
+    for (; *name; name++)
+        h = (h ^ (uint8_t)*name) * 16777619u;
+    return h ^ h >> 15;
+}
+
+/* Chains of equal hash: heads[h] and next[i] are row + 1, 0 the end. Built by whoever comes first;
+ * threads that come at the same time build the same and the last store wins. */
+static _Atomic uint16_t heads[INDEX_SIZE];
+static _Atomic uint16_t next_row[FUNCTION_COUNT];
+static _Atomic bool indexed;
+
+static void build_index(void)
+{
+    if (atomic_load_explicit(&indexed, memory_order_acquire))
+        return;
+    static atomic_flag building = ATOMIC_FLAG_INIT;
+    while (atomic_flag_test_and_set_explicit(&building, memory_order_acquire))
+        ;
+    if (!atomic_load_explicit(&indexed, memory_order_acquire)) {
+        for (uint32_t i = FUNCTION_COUNT; i-- > 0;) {
+            uint32_t h = name_hash(functions[i].name) % INDEX_SIZE;
+            next_row[i] = heads[h];
+            heads[h] = (uint16_t)(i + 1);
+        }
+        atomic_store_explicit(&indexed, true, memory_order_release);
+    }
+    atomic_flag_clear_explicit(&building, memory_order_release);
+}
+
+const struct tl_function *tl_function_find(const char *name, const struct tl_type *args,
+                                           uint32_t arg_count)
+{
+    build_index();
+    uint32_t h = name_hash(name) % INDEX_SIZE;
+    for (uint32_t at = atomic_load_explicit(&heads[h], memory_order_relaxed); at;
+         at = atomic_load_explicit(&next_row[at - 1], memory_order_relaxed)) {
+        const struct tl_function *f = &functions[at - 1];
+        if (strcmp(f->name, name) == 0 && kinds_fit(f, args, arg_count))
+            return f;
+    }
+    return NULL;
+}
+
+const struct tl_function *tl_function_cast(struct tl_type from, struct tl_type to)
+{
+    build_index();
+    uint32_t h = name_hash("cast") % INDEX_SIZE;
+    for (uint32_t at = atomic_load_explicit(&heads[h], memory_order_relaxed); at;
+         at = atomic_load_explicit(&next_row[at - 1], memory_order_relaxed)) {
+        const struct tl_function *f = &functions[at - 1];
+        if (f->args[0] == from.kind && f->result == to.kind && strcmp(f->name, "cast") == 0)
+            return f;
+    }
+    return NULL;
+}
+
+enum tl__compare_op tl__function_compare_op(const struct tl_function *f)
+{
+    static tl_kernel *const kernels[] = {
+        [TL__EQ] = tl__k_eq, [TL__NE] = tl__k_ne, [TL__LT] = tl__k_lt,
+        [TL__LE] = tl__k_le, [TL__GT] = tl__k_gt, [TL__GE] = tl__k_ge,
+    };
+    for (int op = TL__EQ; op < TL__NO_COMPARISON; op++) {
+        if (f->kernel == kernels[op])
+            return (enum tl__compare_op)op;
+    }
+    return TL__NO_COMPARISON;
+}
+
+void tl_functions_check(void)
+{
+    for (uint32_t i = 0; i < FUNCTION_COUNT; i++) {
+        const struct tl_function *f = &functions[i];
+        tl_assert(f->name != NULL && f->name[0] != 0);
+        tl_assert(f->kernel != NULL);
+        tl_assert(f->arg_count <= TL_FUNCTION_ARGS_MAX);
+        tl_assert(!f->variadic || f->arg_count > 0);
+        tl_assert(f->result > TL_NULL && f->result < TL_PROPS);
+        for (uint32_t a = 0; a < f->arg_count; a++)
+            tl_assert(f->args[a] < TL_PROPS);
+        for (uint32_t j = 0; j < i; j++) {
+            const struct tl_function *g = &functions[j];
+            bool alike = strcmp(f->name, g->name) == 0 && f->arg_count == g->arg_count &&
+                         memcmp(f->args, g->args, f->arg_count) == 0 && f->result == g->result;
+            tl_assert(!alike);
+        }
+    }
+}
+
+/* ---- shared by the kernels ---- */
+
+void *tl__out(struct tl__call *c, size_t width)
+{
+    bool constant = true;
+    for (uint32_t a = 0; a < c->arg_count; a++)
+        constant = constant && c->args[a].shape == TL_CONST;
+    c->out->validity = NULL;
+    if (constant) {
+        c->out->shape = TL_CONST;
+        c->rows = 1;
+        c->sel = NULL;
+        c->n = c->n ? 1 : 0;
+    } else {
+        c->out->shape = TL_FLAT;
+    }
+    size_t bytes = width * (c->rows ? c->rows : 1);
+    void *data = tl_arena_alloc(c->ctx->arena, bytes, c->st);
+    c->out->data = data;
+    return data;
+}
+
+uint64_t *tl__out_validity(struct tl__call *c)
+{
+    size_t bytes = sizeof(uint64_t) * tl_bit_words(c->rows ? c->rows : 1);
+    uint64_t *bits = tl_arena_alloc(c->ctx->arena, bytes, c->st);
+    if (bits)
+        memset(bits, 0xff, bytes);
+    c->out->validity = bits;
+    return bits;
+}
+
+/* ---- result types ---- */
+
+static uint8_t min_scale(uint32_t a, uint32_t b)
+{
+    return (uint8_t)(a < b ? a : b);
+}
+
+struct tl_type tl__type_decimal_sum(const struct tl_type *args, uint32_t arg_count)
+{
+    uint8_t scale = args[0].scale;
+    if (arg_count > 1 && args[1].scale > scale)
+        scale = args[1].scale;
+    return (struct tl_type){TL_DECIMAL128, scale};
+}
+
+struct tl_type tl__type_decimal_product(const struct tl_type *args, uint32_t arg_count)
+{
+    tl_assert(arg_count == 2);
+    return (struct tl_type){TL_DECIMAL128, min_scale((uint32_t)args[0].scale + args[1].scale, 38)};
+}
+
+/* PostgreSQL aims at 16 significant digits per value, which gives ratios below one 20 decimals;
+ * a column of ours has one scale, so it takes these 20. */
+struct tl_type tl__type_decimal_quotient(const struct tl_type *args, uint32_t arg_count)
+{
+    tl_assert(arg_count == 2);
+    uint8_t scale = 20;
+    for (uint32_t i = 0; i < arg_count; i++)
+        scale = args[i].scale > scale ? args[i].scale : scale;
+    return (struct tl_type){TL_DECIMAL128, scale};
+}
+
+struct tl_type tl__type_first(const struct tl_type *args, uint32_t arg_count)
+{
+    tl_assert(arg_count > 0);
+    return args[0];
+}
+
+struct tl_type tl__type_widest(const struct tl_type *args, uint32_t arg_count)
+{
+    struct tl_type t = args[0];
+    for (uint32_t i = 1; i < arg_count; i++)
+        t.scale = args[i].scale > t.scale ? args[i].scale : t.scale;
+    return t;
+}
+
+struct tl_type tl__type_extract(const struct tl_type *args, uint32_t arg_count)
+{
+    tl_assert(arg_count == 2 && args[0].kind == TL_TEXT);
+    return (struct tl_type){TL_DECIMAL128, 6};
+}
+
+struct tl_type tl_sum_type(struct tl_type arg)
+{
+    switch (arg.kind) {
+    case TL_DOUBLE:
+    case TL_INTERVAL:
+        return arg;
+    default:
+        return (struct tl_type){TL_DECIMAL128, arg.scale};
+    }
+}
+
+struct tl_type tl_avg_type(struct tl_type arg)
+{
+    switch (arg.kind) {
+    case TL_DOUBLE:
+    case TL_INTERVAL:
+        return arg;
+    default:
+        return (struct tl_type){TL_DECIMAL128, arg.scale > 16 ? arg.scale : 16};
+    }
+}

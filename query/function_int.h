@@ -1,0 +1,176 @@
+/*
+ * query/function_int.h: what the kernels' files share, for query/function*.c and query/exec*.c.
+ *
+ * A kernel is written with TL__KERNEL(name): the macro makes the function of the table's
+ * signature, which packs its arguments into one struct, and the body that works on it.
+ */
+#ifndef TALLY_QUERY_FUNCTION_INT_H
+#define TALLY_QUERY_FUNCTION_INT_H
+
+#include "base/arena.h"
+#include "base/assert.h"
+#include "base/int128.h"
+#include "base/vector.h"
+#include "base/zone.h"
+#include "query/function.h"
+
+/* One call of a kernel. */
+struct tl__call {
+    const struct tl_eval_context *ctx;
+    const struct tl_vector *args;
+    uint32_t arg_count;
+    uint32_t rows;
+    const uint16_t *sel; /* NULL: rows 0 … n-1 */
+    uint32_t n;
+    struct tl_vector *out;
+    struct tl_status *st;
+};
+
+#define TL__KERNEL_DECLARE(name)                                                                   \
+    enum tl_code tl__k_##name(const struct tl_eval_context *ctx, const struct tl_vector *args,     \
+                              uint32_t arg_count, uint32_t rows, const uint16_t *selection,        \
+                              uint32_t selected, struct tl_vector *out, struct tl_status *st)
+
+#define TL__KERNEL(name)                                                                           \
+    static enum tl_code name##_body(struct tl__call *c);                                           \
+    TL__KERNEL_DECLARE(name)                                                                       \
+    {                                                                                              \
+        struct tl__call c = {ctx, args, arg_count, rows, selection, selected, out, st};            \
+        return name##_body(&c);                                                                    \
+    }                                                                                              \
+    static enum tl_code name##_body(struct tl__call *c)
+
+/* Runs the statement after it for each row i that is asked for. */
+#define TL__EACH(c, i)                                                                             \
+    for (uint32_t k_ = 0, i = 0; k_ < (c)->n && ((i = (c)->sel ? (c)->sel[k_] : k_), true); k_++)
+
+/* Gives out its data, `width` bytes a row; all arguments CONST make it CONST, with one row to be
+ * computed. NULL with st set at a limit. */
+void *tl__out(struct tl__call *c, size_t width);
+/* An all-valid bitmap for out, to clear bits in; set as out's validity. */
+uint64_t *tl__out_validity(struct tl__call *c);
+
+/* An argument's values and the step from row to row (0: constant). */
+static inline size_t tl__step(const struct tl_vector *v)
+{
+    return v->shape == TL_CONST ? 0 : 1;
+}
+#define TL__ARG(type, c, a) ((const type *)(c)->args[a].data)
+
+static inline struct tl_slice tl__text_arg(const struct tl__call *c, uint32_t a, uint32_t row)
+{
+    return ((const struct tl_slice *)c->args[a].data)[row * tl__step(&c->args[a])];
+}
+
+/* The session's zone; UTC where the context names none. */
+static inline const struct tl_zone *tl__zone(const struct tl__call *c)
+{
+    return c->ctx->zone ? c->ctx->zone : tl_zone_utc();
+}
+
+static inline enum tl_code tl__fail_sql(struct tl_status *st, const char *sqlstate,
+                                        const char *sentence)
+{
+    enum tl_code rc = TL_FAIL(st, TL_INVALID, "%s", sentence);
+    (void)tl_status_sql(st, sqlstate, 0);
+    return rc;
+}
+#define TL__OUT_OF_RANGE  "22003"
+#define TL__DIVISION_BY_0 "22012"
+#define TL__BAD_PARAMETER "22023"
+#define TL__BAD_TEXT      "22P02"
+#define TL__BAD_DATE      "22007"
+#define TL__DATE_OVERFLOW "22008"
+#define TL__BAD_SUBSTRING "22011"
+#define TL__BAD_ESCAPE    "22025"
+#define TL__BAD_LOGARITHM "2201E"
+#define TL__BAD_POWER     "2201F"
+#define TL__TOO_LONG      "54000"
+
+/* Comparison of two values that stand in vectors of a kind: <0, 0, >0; NaN equals itself and is
+ * greater than all other doubles; decimals by value, whatever their scales. */
+int tl__compare(struct tl_type ta, const void *a, struct tl_type tb, const void *b);
+
+static inline int tl__compare_double(double a, double b)
+{
+    if (a < b)
+        return -1;
+    if (a > b)
+        return 1;
+    if (a == b)
+        return 0;
+    return (a != a) - (b != b);
+}
+/* The comparison operators, for the executor's own fast paths. */
+enum tl__compare_op { TL__EQ, TL__NE, TL__LT, TL__LE, TL__GT, TL__GE, TL__NO_COMPARISON };
+enum tl__compare_op tl__function_compare_op(const struct tl_function *f);
+
+/* Whether text matches a LIKE pattern compiled by tl__like_compile. */
+struct tl__like {
+    uint8_t kind;            /* private to function_like.c */
+    bool fold;               /* ILIKE */
+    struct tl_slice literal; /* of the fast paths */
+    struct tl_slice *parts;  /* runs between % … % */
+    uint32_t part_count;
+    bool anchored_start, anchored_end;
+    bool plain;      /* parts hold no _ */
+    size_t size_min; /* bytes that any match has at least */
+};
+TL_CHECK enum tl_code tl__like_compile(struct tl_slice pattern, const struct tl_slice *escape,
+                                       bool fold, struct tl_arena *arena, struct tl__like *out,
+                                       struct tl_status *st);
+bool tl__like_match(const struct tl__like *like, struct tl_slice text);
+/* Where needle stands in hay: offset, or SIZE_MAX. */
+size_t tl__find(struct tl_slice hay, struct tl_slice needle);
+
+#define TL__KERNELS_COMPARE(X)                                                                     \
+    X(eq) X(ne) X(lt) X(le) X(gt) X(ge) X(is_distinct) X(nullif) X(greatest) X(least)
+#define TL__KERNELS_ARITHMETIC(X)                                                                  \
+    X(add_int)                                                                                     \
+    X(sub_int) X(mul_int) X(div_int) X(mod_int) X(neg_int) X(abs_int) X(add_double) X(sub_double)  \
+        X(mul_double) X(div_double) X(neg_double) X(abs_double) X(ceil_double) X(floor_double)     \
+            X(round_double) X(trunc_double) X(sign_double) X(sqrt) X(ln) X(log10) X(exp) X(power)  \
+                X(int4) X(int2) X(float4)
+#define TL__KERNELS_DECIMAL(X)                                                                     \
+    X(add_decimal)                                                                                 \
+    X(sub_decimal) X(mul_decimal) X(div_decimal) X(mod_decimal) X(neg_decimal) X(abs_decimal)      \
+        X(sign_decimal) X(ceil_decimal) X(floor_decimal) X(round_decimal) X(trunc_decimal)
+#define TL__KERNELS_TEXT(X)                                                                        \
+    X(text_concat2)                                                                                \
+    X(like) X(ilike) X(lower) X(upper) X(char_length) X(octet_length) X(substr) X(split_part)      \
+        X(concat) X(concat_ws) X(left) X(right) X(btrim) X(ltrim) X(rtrim) X(replace) X(strpos)    \
+            X(starts_with) X(reverse) X(repeat) X(initcap) X(lpad) X(rpad)
+#define TL__KERNELS_TIME(X)                                                                        \
+    X(date_plus_int)                                                                               \
+    X(int_plus_date) X(date_minus_int) X(date_minus_date) X(date_plus_interval)                    \
+        X(interval_plus_date) X(date_minus_interval) X(ts_plus_interval) X(interval_plus_ts)       \
+            X(ts_minus_interval) X(ts_minus_ts) X(add_interval) X(sub_interval) X(neg_interval)    \
+                X(interval_times) X(times_interval) X(interval_over) X(date_trunc)                 \
+                    X(date_trunc_interval) X(time_bucket) X(time_bucket_date) X(time_bucket_int)   \
+                        X(date_bin) X(extract) X(date_part) X(timezone_utc) X(timezone_local)      \
+                            X(now) X(to_timestamp)
+#define TL__KERNELS_CAST(X)                                                                        \
+    X(cast_null)                                                                                   \
+    X(cast_same) X(cast_bool_int) X(cast_int_bool) X(cast_int_double) X(cast_double_int)           \
+        X(cast_int_decimal) X(cast_decimal_int) X(cast_double_decimal) X(cast_decimal_double)      \
+            X(cast_decimal) X(cast_date_ts) X(cast_ts_date) X(cast_date_tstz) X(cast_tstz_date)    \
+                X(cast_ts_tstz) X(cast_tstz_ts) X(cast_to_text) X(cast_from_text)
+
+#define TL__DECLARE(name) TL__KERNEL_DECLARE(name);
+TL__KERNELS_COMPARE(TL__DECLARE)
+TL__KERNELS_ARITHMETIC(TL__DECLARE)
+TL__KERNELS_DECIMAL(TL__DECLARE)
+TL__KERNELS_TEXT(TL__DECLARE)
+TL__KERNELS_TIME(TL__DECLARE)
+TL__KERNELS_CAST(TL__DECLARE)
+#undef TL__DECLARE
+
+/* ---- result types that depend on scales ---- */
+struct tl_type tl__type_decimal_sum(const struct tl_type *args, uint32_t arg_count);
+struct tl_type tl__type_decimal_product(const struct tl_type *args, uint32_t arg_count);
+struct tl_type tl__type_decimal_quotient(const struct tl_type *args, uint32_t arg_count);
+struct tl_type tl__type_first(const struct tl_type *args, uint32_t arg_count);
+struct tl_type tl__type_widest(const struct tl_type *args, uint32_t arg_count);
+struct tl_type tl__type_extract(const struct tl_type *args, uint32_t arg_count);
+
+#endif
