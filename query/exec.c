@@ -1,0 +1,569 @@
+/*
+ * Runs: the tree of operators over a plan, its small operators (one row, filter, project, limit),
+ * and the account of EXPLAIN ANALYZE.
+ */
+#include "query/exec.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "query/exec_int.h"
+
+enum { RUN_CHUNK = 8 << 10, PIPE_MEMORY = 8 << 10, PIPE_SCRATCH = 4 << 10, DEPTH_MAX = 64 };
+
+enum tl_code tl__run_check(struct tl_run *run, struct tl_status *st)
+{
+    if (atomic_load_explicit(&run->cancelled, memory_order_relaxed)) {
+        (void)TL_FAIL(st, TL_CANCELLED, "the statement was cancelled");
+        return tl_status_sql(st, "57014", 0);
+    }
+    if (atomic_load_explicit(&run->stopped, memory_order_relaxed))
+        return TL_FAIL(st, TL_CLOSED, "another worker of the statement has failed");
+    if (run->deadline_ns && tl_clock_mono_ns(run->options.clock) > run->deadline_ns) {
+        (void)TL_FAIL(st, TL_TIMEOUT, "the statement's time limit of %llu ms has passed",
+                      (unsigned long long)run->options.timeout_ms);
+        return tl_status_sql(st, "57014", 0);
+    }
+    return TL_OK;
+}
+
+enum tl_code tl__op_next(struct tl__op *op, struct tl__batch *out, struct tl_status *st)
+{
+    if (!op->run->timed) {
+        enum tl_code rc = op->vtab->next(op, out, st);
+        op->rows += rc ? 0 : out->n;
+        op->batches += !rc && out->n > 0;
+        return rc;
+    }
+    uint64_t start = tl_clock_mono_ns(op->run->options.clock);
+    enum tl_code rc = op->vtab->next(op, out, st);
+    op->ns += tl_clock_mono_ns(op->run->options.clock) - start;
+    op->rows += rc ? 0 : out->n;
+    op->batches += !rc && out->n > 0;
+    return rc;
+}
+
+void tl__op_is_copy(struct tl__op *copy, struct tl__op *original)
+{
+    for (; copy && original; copy = copy->child, original = original->child)
+        copy->original = original;
+}
+
+/* ---- pipes ---- */
+
+enum tl_code tl__pipe_new(struct tl_run *run, struct tl__pipe **out, struct tl_status *st)
+{
+    struct tl__pipe *pipe = tl_arena_calloc(&run->arena, 1, sizeof(*pipe), st);
+    if (!pipe)
+        return st->code;
+    if (run->pipe_count == run->pipe_capacity) {
+        uint32_t capacity = run->pipe_capacity ? run->pipe_capacity * 2 : 8;
+        struct tl__pipe **grown = tl_arena_calloc(&run->arena, capacity, sizeof(*grown), st);
+        if (!grown)
+            return st->code;
+        if (run->pipe_count)
+            memcpy(grown, run->pipes, sizeof(*grown) * run->pipe_count);
+        run->pipes = grown;
+        run->pipe_capacity = capacity;
+    }
+    pipe->run = run;
+    tl_arena_init(&pipe->scratch, run->budget, PIPE_SCRATCH);
+    tl_arena_init(&pipe->memory, run->budget, PIPE_MEMORY);
+    pipe->ctx = (struct tl_eval_context){.arena = &pipe->scratch,
+                                         .now_us = run->options.now_us,
+                                         .zone = run->zone,
+                                         .zone_name = run->options.time_zone};
+    run->pipes[run->pipe_count++] = pipe;
+    *out = pipe;
+    return TL_OK;
+}
+
+/* ---- one row ---- */
+
+struct one_row {
+    struct tl__op op;
+    bool done;
+};
+
+static enum tl_code one_row_next(struct tl__op *op, struct tl__batch *out, struct tl_status *st)
+{
+    struct one_row *self = (struct one_row *)op;
+    (void)st;
+    tl_arena_reset(&op->pipe->scratch);
+    *out = (struct tl__batch){.rows = !self->done, .n = !self->done};
+    self->done = true;
+    return TL_OK;
+}
+
+static const struct tl__op_vtable one_row_vtable = {one_row_next, NULL};
+
+static enum tl_code one_row_new(struct tl_run *run, struct tl__op **out, struct tl_status *st)
+{
+    struct one_row *self = tl_arena_calloc(&run->arena, 1, sizeof(*self), st);
+    if (!self)
+        return st->code;
+    self->op.vtab = &one_row_vtable;
+    *out = &self->op;
+    return TL_OK;
+}
+
+/* ---- filter ---- */
+
+struct filter {
+    struct tl__op op;
+    struct tl__step **conjuncts;
+};
+
+static enum tl_code filter_next(struct tl__op *op, struct tl__batch *out, struct tl_status *st)
+{
+    struct filter *self = (struct filter *)op;
+    const struct tl_plan_node *node = op->node;
+    for (;;) {
+        enum tl_code rc = tl__op_next(op->child, out, st);
+        if (rc || out->n == 0)
+            return rc;
+        for (uint32_t c = 0; c < node->conjunct_count && out->n > 0; c++) {
+            int32_t bound = node->conjunct_bound ? node->conjunct_bound[c] : -1;
+            if (bound >= 0 && op->pipe->exact && op->pipe->exact[bound])
+                continue; /* the source has taken the others out */
+            rc = tl__step_select(self->conjuncts[c], op->pipe, out, &out->sel, &out->n, st);
+            if (rc)
+                return rc;
+        }
+        if (out->n > 0)
+            return TL_OK;
+    }
+}
+
+static const struct tl__op_vtable filter_vtable = {filter_next, NULL};
+
+static enum tl_code filter_new(struct tl_run *run, const struct tl_plan_node *node,
+                               struct tl__pipe *pipe, struct tl__op **out, struct tl_status *st)
+{
+    struct filter *self = tl_arena_calloc(&run->arena, 1, sizeof(*self), st);
+    if (!self)
+        return st->code;
+    self->conjuncts =
+        tl_arena_calloc(&run->arena, node->conjunct_count + 1u, sizeof(struct tl__step *), st);
+    if (!self->conjuncts)
+        return st->code;
+    for (uint32_t c = 0; c < node->conjunct_count; c++) {
+        enum tl_code rc = tl__step_new(pipe, node->conjuncts[c], &self->conjuncts[c], st);
+        if (rc)
+            return rc;
+    }
+    self->op.vtab = &filter_vtable;
+    *out = &self->op;
+    return TL_OK;
+}
+
+/* ---- project ---- */
+
+struct project {
+    struct tl__op op;
+    struct tl__step **exprs;
+};
+
+static enum tl_code project_next(struct tl__op *op, struct tl__batch *out, struct tl_status *st)
+{
+    struct project *self = (struct project *)op;
+    const struct tl_plan_node *node = op->node;
+    struct tl__batch in;
+    enum tl_code rc = tl__op_next(op->child, &in, st);
+    if (rc || in.n == 0) {
+        *out = in;
+        return rc;
+    }
+    struct tl_vector *columns =
+        tl_arena_calloc(&op->pipe->scratch, node->column_count + 1u, sizeof(*columns), st);
+    if (!columns)
+        return st->code;
+    for (uint32_t c = 0; c < node->column_count; c++) {
+        struct tl_vector v;
+        rc = tl__step_eval(self->exprs[c], op->pipe, &in, &v, st);
+        if (rc == TL_OK)
+            rc = tl__compact(&op->pipe->scratch, &v, in.sel, in.n, &columns[c], st);
+        if (rc)
+            return rc;
+        columns[c].type = node->types[c];
+    }
+    *out = (struct tl__batch){.rows = in.n, .columns = columns, .n = in.n};
+    return TL_OK;
+}
+
+static const struct tl__op_vtable project_vtable = {project_next, NULL};
+
+static enum tl_code project_new(struct tl_run *run, const struct tl_plan_node *node,
+                                struct tl__pipe *pipe, struct tl__op **out, struct tl_status *st)
+{
+    struct project *self = tl_arena_calloc(&run->arena, 1, sizeof(*self), st);
+    if (!self)
+        return st->code;
+    self->exprs =
+        tl_arena_calloc(&run->arena, node->column_count + 1u, sizeof(struct tl__step *), st);
+    if (!self->exprs)
+        return st->code;
+    for (uint32_t c = 0; c < node->column_count; c++) {
+        enum tl_code rc = tl__step_new(pipe, node->exprs[c], &self->exprs[c], st);
+        if (rc)
+            return rc;
+    }
+    self->op.vtab = &project_vtable;
+    *out = &self->op;
+    return TL_OK;
+}
+
+/* ---- limit ---- */
+
+struct limit {
+    struct tl__op op;
+    bool ready;
+    uint64_t skip;
+    uint64_t left;
+};
+
+static enum tl_code limit_value(struct tl__pipe *pipe, const struct tl_expr *e, const char *what,
+                                const char *sqlstate, uint64_t otherwise, uint64_t *out,
+                                struct tl_status *st)
+{
+    struct tl_vector v;
+    *out = otherwise;
+    if (!e)
+        return TL_OK;
+    enum tl_code rc = tl__eval_constant(pipe, e, &v, st);
+    if (rc || !tl_vector_valid(&v, 0))
+        return rc;
+    int64_t x = *(const int64_t *)v.data;
+    if (x < 0) {
+        (void)TL_FAIL(st, TL_INVALID, "%s must not be negative", what);
+        return tl_status_sql(st, sqlstate, e->position);
+    }
+    *out = (uint64_t)x;
+    return TL_OK;
+}
+
+static enum tl_code limit_next(struct tl__op *op, struct tl__batch *out, struct tl_status *st)
+{
+    struct limit *self = (struct limit *)op;
+    if (!self->ready) {
+        struct tl__pipe *pipe = op->pipe;
+        enum tl_code rc =
+            limit_value(pipe, op->node->limit, "LIMIT", "2201W", UINT64_MAX, &self->left, st);
+        if (rc == TL_OK)
+            rc = limit_value(pipe, op->node->offset, "OFFSET", "2201X", 0, &self->skip, st);
+        if (rc)
+            return rc;
+        self->ready = true;
+    }
+    *out = (struct tl__batch){0};
+    while (self->left > 0) {
+        enum tl_code rc = tl__op_next(op->child, out, st);
+        if (rc || out->n == 0)
+            return rc;
+        if (self->skip >= out->n) {
+            self->skip -= out->n;
+            continue;
+        }
+        uint32_t from = (uint32_t)self->skip;
+        uint32_t n = out->n - from;
+        n = n < self->left ? n : (uint32_t)self->left;
+        self->skip = 0;
+        self->left -= n;
+        if (n < out->n) {
+            uint16_t *sel = tl_arena_alloc(&op->pipe->scratch, sizeof(*sel) * n, st);
+            if (!sel)
+                return st->code;
+            for (uint32_t k = 0; k < n; k++)
+                sel[k] = out->sel ? out->sel[from + k] : (uint16_t)(from + k);
+            out->sel = sel;
+            out->n = n;
+        }
+        return TL_OK;
+    }
+    *out = (struct tl__batch){0};
+    return TL_OK;
+}
+
+static const struct tl__op_vtable limit_vtable = {limit_next, NULL};
+
+static enum tl_code limit_new(struct tl_run *run, struct tl__op **out, struct tl_status *st)
+{
+    struct limit *self = tl_arena_calloc(&run->arena, 1, sizeof(*self), st);
+    if (!self)
+        return st->code;
+    self->op.vtab = &limit_vtable;
+    *out = &self->op;
+    return TL_OK;
+}
+
+/* ---- the tree ---- */
+
+static enum tl_code remember(struct tl_run *run, struct tl__op *op, struct tl_status *st)
+{
+    if (run->op_count == run->op_capacity) {
+        uint32_t capacity = run->op_capacity ? run->op_capacity * 2 : 8;
+        struct tl__op **grown = tl_arena_calloc(&run->arena, capacity, sizeof(*grown), st);
+        if (!grown)
+            return st->code;
+        if (run->op_count)
+            memcpy(grown, run->ops, sizeof(*grown) * run->op_count);
+        run->ops = grown;
+        run->op_capacity = capacity;
+    }
+    run->ops[run->op_count++] = op;
+    return TL_OK;
+}
+
+static bool breaks_pipeline(uint8_t kind)
+{
+    return kind == TL_NODE_AGGREGATE || kind == TL_NODE_DISTINCT || kind == TL_NODE_SORT;
+}
+
+enum tl_code tl__op_new(struct tl_run *run, const struct tl_plan_node *node, struct tl__pipe *pipe,
+                        struct tl__op **out, struct tl_status *st)
+{
+    struct tl__op *op = NULL;
+    enum tl_code rc;
+    switch (node->kind) {
+    case TL_NODE_ONE_ROW:
+        rc = one_row_new(run, &op, st);
+        break;
+    case TL_NODE_SCAN:
+        rc = tl__scan_new(run, node, pipe, &op, st);
+        break;
+    case TL_NODE_FILTER:
+        rc = filter_new(run, node, pipe, &op, st);
+        break;
+    case TL_NODE_PROJECT:
+        rc = project_new(run, node, pipe, &op, st);
+        break;
+    case TL_NODE_AGGREGATE:
+    case TL_NODE_DISTINCT:
+        rc = tl__aggregate_new(run, node, pipe, &op, st);
+        break;
+    case TL_NODE_SORT:
+        rc = tl__sort_new(run, node, pipe, &op, st);
+        break;
+    default:
+        tl_assert(node->kind == TL_NODE_LIMIT);
+        rc = limit_new(run, &op, st);
+        break;
+    }
+    if (op) { /* also when it was built by half: it is to be closed */
+        struct tl_status ignored = TL_STATUS_INIT;
+        op->node = node;
+        op->pipe = pipe;
+        op->run = run;
+        enum tl_code kept = remember(run, op, rc ? &ignored : st);
+        if (kept && op->vtab->close)
+            op->vtab->close(op);
+        if (rc == TL_OK)
+            rc = kept;
+    }
+    if (rc == TL_OK && node->child && !breaks_pipeline(node->kind))
+        rc = tl__op_new(run, node->child, pipe, &op->child, st);
+    if (rc == TL_OK)
+        *out = op;
+    return rc;
+}
+
+bool tl__op_text_stable(const struct tl__op *op, uint32_t column)
+{
+    while (op->node->kind == TL_NODE_FILTER || op->node->kind == TL_NODE_LIMIT ||
+           op->node->kind == TL_NODE_PROJECT) {
+        if (op->node->kind == TL_NODE_PROJECT) {
+            const struct tl_expr *e = op->node->exprs[column];
+            if (e->kind == TL_EXPR_CONST || e->kind == TL_EXPR_PARAM)
+                return true;
+            if (e->kind != TL_EXPR_COLUMN)
+                return false;
+            column = e->index;
+        }
+        op = op->child;
+    }
+    return breaks_pipeline(op->node->kind);
+}
+
+/* ---- runs ---- */
+
+static bool too_deep(const struct tl_plan_node *node)
+{
+    uint32_t depth = 0;
+    for (; node; node = node->child)
+        depth++;
+    return depth > DEPTH_MAX;
+}
+
+enum tl_code tl_run_new(const struct tl_plan *plan, const struct tl_run_options *options,
+                        struct tl_run **out, struct tl_status *st)
+{
+    tl_assert(plan != NULL && options != NULL && plan->root != NULL);
+    if (options->param_count < plan->param_count) {
+        (void)TL_FAIL(st, TL_INVALID, "the statement has %u parameters, %u were given",
+                      plan->param_count, options->param_count);
+        return tl_status_sql(st, "08P01", 0);
+    }
+    for (uint32_t p = 0; p < plan->param_count; p++) {
+        const struct tl_vector *v = &options->params[p];
+        if (v->shape != TL_CONST ||
+            (v->type.kind != plan->param_types[p].kind && tl_vector_valid(v, 0))) {
+            (void)TL_FAIL(st, TL_INVALID, "parameter $%u is not of the statement's type", p + 1);
+            return tl_status_sql(st, "42804", 0);
+        }
+    }
+    if (too_deep(plan->root))
+        return TL_FAIL(st, TL_LIMIT, "a plan of more than %d nodes", DEPTH_MAX);
+    struct tl_run *run = calloc(1, sizeof(*run));
+    if (!run)
+        return TL_FAIL(st, TL_LIMIT, "no memory for a run");
+    run->plan = plan;
+    run->options = *options;
+    run->budget = options->budget;
+    if (!run->options.clock)
+        run->options.clock = tl_clock_system();
+    tl_arena_init(&run->arena, run->budget, RUN_CHUNK);
+    pthread_mutex_init(&run->scan.lock, NULL);
+    run->timed = plan->analyze;
+    if (run->timed)
+        run->started_ns = tl_clock_mono_ns(run->options.clock);
+    if (options->timeout_ms)
+        run->deadline_ns =
+            tl_clock_mono_ns(run->options.clock) + options->timeout_ms * UINT64_C(1000000);
+    enum tl_code rc = TL_OK;
+    run->zone = tl_zone_utc();
+    if (options->time_zone)
+        rc = tl_zone_get_session(tl_slice_str(options->time_zone), &run->zone, st);
+    run->params = options->params;
+    if (rc == TL_OK)
+        rc = tl__pipe_new(run, &run->root_pipe, st);
+    if (rc == TL_OK)
+        rc = tl__op_new(run, plan->root, run->root_pipe, &run->root, st);
+    if (rc) {
+        tl_run_free(run);
+        return rc;
+    }
+    *out = run;
+    return TL_OK;
+}
+
+enum tl_code tl_run_step(struct tl_run *run, struct tl_chunk *out, struct tl_status *st)
+{
+    *out = (struct tl_chunk){0};
+    if (run->done)
+        return TL_OK;
+    enum tl_code rc = tl__run_check(run, st);
+    struct tl__batch batch = {0};
+    if (rc == TL_OK)
+        rc = tl__op_next(run->root, &batch, st);
+    if (rc || batch.n == 0) {
+        run->done = true;
+        return rc;
+    }
+    run->result_rows += batch.n;
+    if (run->options.result_rows_max && run->result_rows > run->options.result_rows_max) {
+        run->done = true;
+        (void)TL_FAIL(st, TL_LIMIT, "the result has more than the limit of %llu rows",
+                      (unsigned long long)run->options.result_rows_max);
+        return tl_status_sql(st, "54000", 0);
+    }
+    uint32_t count = run->plan->root->column_count;
+    if (batch.sel) {
+        struct tl_arena *arena = &run->root->pipe->scratch;
+        struct tl_vector *columns = tl_arena_calloc(arena, count + 1u, sizeof(*columns), st);
+        if (!columns)
+            return st->code;
+        for (uint32_t c = 0; c < count; c++) {
+            rc = tl__compact(arena, &batch.columns[c], batch.sel, batch.n, &columns[c], st);
+            if (rc)
+                return rc;
+        }
+        batch.columns = columns;
+    }
+    *out = (struct tl_chunk){.count = batch.n, .columns = batch.columns};
+    return TL_OK;
+}
+
+void tl_run_cancel(struct tl_run *run)
+{
+    atomic_store_explicit(&run->cancelled, true, memory_order_relaxed);
+}
+
+void tl_run_free(struct tl_run *run)
+{
+    if (!run)
+        return;
+    tl__scan_close(run);
+    for (uint32_t i = run->op_count; i > 0; i--) {
+        struct tl__op *op = run->ops[i - 1];
+        if (op->vtab->close)
+            op->vtab->close(op);
+    }
+    for (uint32_t i = 0; i < run->pipe_count; i++) {
+        tl_arena_deinit(&run->pipes[i]->scratch);
+        tl_arena_deinit(&run->pipes[i]->memory);
+    }
+    pthread_mutex_destroy(&run->scan.lock);
+    tl_arena_deinit(&run->arena);
+    free(run);
+}
+
+/* ---- the account ---- */
+
+static const char *node_name(uint8_t kind)
+{
+    static const char *const names[] = {
+        [TL_NODE_ONE_ROW] = "One Row",     [TL_NODE_SCAN] = "Scan",
+        [TL_NODE_FILTER] = "Filter",       [TL_NODE_PROJECT] = "Project",
+        [TL_NODE_AGGREGATE] = "Aggregate", [TL_NODE_DISTINCT] = "Distinct",
+        [TL_NODE_SORT] = "Sort",           [TL_NODE_LIMIT] = "Limit",
+    };
+    return names[kind];
+}
+
+static void print_scan(const struct tl_run *run, int indent, struct tl_buffer *out)
+{
+    struct tl_scan_stats s = run->scan.stats;
+    if (run->scan.scan)
+        run->options.source->vtab->stats(run->scan.scan, &s);
+    tl_buffer_printf(out, "%*sSegments: %llu of %llu pruned; memtable rows: %llu\n", indent, "",
+                     (unsigned long long)s.segments_pruned, (unsigned long long)s.segments_total,
+                     (unsigned long long)s.memtable_rows);
+    tl_buffer_printf(out, "%*sRows scanned: %llu\n", indent, "",
+                     (unsigned long long)s.rows_scanned);
+    tl_buffer_printf(out, "%*sBlocks: %llu read, %llu cached, %llu pruned; bytes read: %llu\n",
+                     indent, "", (unsigned long long)s.blocks_read,
+                     (unsigned long long)s.blocks_cached, (unsigned long long)s.blocks_pruned,
+                     (unsigned long long)s.bytes_read);
+}
+
+void tl_run_print(const struct tl_run *run, struct tl_buffer *out)
+{
+    int indent = 0;
+    for (const struct tl__op *op = run->root; op; op = op->child) {
+        uint64_t rows = op->rows;
+        uint64_t batches = op->batches;
+        uint64_t ns = op->ns;
+        for (uint32_t i = 0; i < run->op_count; i++) {
+            if (run->ops[i]->original == op) {
+                rows += run->ops[i]->rows;
+                batches += run->ops[i]->batches;
+                ns += run->ops[i]->ns;
+            }
+        }
+        tl_buffer_printf(out, "%*s%s", indent, "", node_name(op->node->kind));
+        if (op->node->kind == TL_NODE_SCAN)
+            tl_buffer_printf(out, " on %s", op->node->table_name);
+        tl_buffer_printf(out, "  (rows=%llu chunks=%llu time=%.3f ms)\n", (unsigned long long)rows,
+                         (unsigned long long)batches, (double)ns / 1e6);
+        if (op->node->kind == TL_NODE_SCAN)
+            print_scan(run, indent + 4, out);
+        indent += 2;
+    }
+    if (run->timed)
+        tl_buffer_printf(out, "Execution time: %.3f ms\n",
+                         (double)(tl_clock_mono_ns(run->options.clock) - run->started_ns) / 1e6);
+    if (run->budget)
+        tl_buffer_printf(out, "Peak memory: %zu bytes\n",
+                         atomic_load_explicit(&run->budget->peak_bytes, memory_order_relaxed));
+}
