@@ -338,6 +338,19 @@ static void journal_play(struct tl_io_sim *sim, struct inode *n, int in_256)
     view_truncate(&n->durable, n->durable.size);
 }
 
+/* A failed sync: some sectors reach the platter, the others are forgotten, as pages are that a
+ * kernel marks clean when their writing failed. The size is metadata: it stays to be synced. */
+static void journal_fail(struct tl_io_sim *sim, struct inode *n)
+{
+    uint64_t size = n->live.size;
+    bool resized = false;
+    for (size_t i = 0; i < n->journal_count; i++)
+        resized |= n->journal[i].kind != CHANGE_DATA;
+    journal_play(sim, n, 128);
+    if (resized)
+        journal_add(n, size < n->durable.size ? CHANGE_TRUNCATE : CHANGE_SIZE)->size = size;
+}
+
 /* ---- names ---- */
 
 static size_t names_find(const struct names *names, const char *name, bool *found)
@@ -467,19 +480,21 @@ static void pending_forget(struct tl_io_sim *sim, struct name_change *c)
     inode_unref(sim, c->inode);
 }
 
-/* Plays the pending changes of one directory (NULL: of all) with the odds given. */
-static void pending_play_dir(struct tl_io_sim *sim, const char *dir, int in_256)
+/* Plays the pending changes of one directory (NULL: of all) with the odds given. What does not
+ * come through is forgotten, or stays pending. */
+static void pending_play_dir(struct tl_io_sim *sim, const char *dir, int in_256, bool forget)
 {
     size_t kept = 0;
     for (size_t i = 0; i < sim->pending_count; i++) {
         struct name_change *c = &sim->pending[i];
-        if (dir && !lies_in(c->from, dir) && !lies_in(c->to, dir)) {
-            sim->pending[kept++] = *c;
-            continue;
-        }
-        if (in_256 >= 256 || survives(sim, in_256))
+        bool meant = !dir || lies_in(c->from, dir) || lies_in(c->to, dir);
+        bool plays = meant && (in_256 >= 256 || survives(sim, in_256));
+        if (plays)
             pending_play(sim, c);
-        pending_forget(sim, c);
+        if (plays || (meant && forget))
+            pending_forget(sim, c);
+        else
+            sim->pending[kept++] = *c;
     }
     sim->pending_count = kept;
 }
@@ -726,7 +741,7 @@ static enum tl_code sync_locked(struct tl_io_sim *sim, struct tl_file *file, str
     if (fate == GO || (fate == CUT && (draw(sim) & 1)))
         journal_play(sim, f->inode, 256);
     else if (fate == FAIL)
-        journal_play(sim, f->inode, 128); /* the rest is forgotten: the next sync lies */
+        journal_fail(sim, f->inode); /* the next sync lies */
     return fate == GO ? TL_OK : tell(fate, "syncing", file->name, st);
 }
 
@@ -910,9 +925,9 @@ static enum tl_code sim_sync_dir(struct tl_io *io, const char *dir, struct tl_st
     if (fate == GO && !dir_exists(&sim->live, dir))
         rc = TL_FAIL_OS(st, TL_NOT_FOUND, ENOENT, "syncing the directory \"%s\"", dir);
     else if (fate == GO || (fate == CUT && (draw(sim) & 1)))
-        pending_play_dir(sim, dir, 256);
+        pending_play_dir(sim, dir, 256, true);
     else if (fate == FAIL)
-        pending_play_dir(sim, dir, 128); /* the rest is forgotten */
+        pending_play_dir(sim, dir, 128, false); /* names are journaled: the rest waits */
     if (fate != GO)
         rc = tell(fate, "syncing the directory", dir, st);
     pthread_mutex_unlock(&sim->lock);
@@ -1123,7 +1138,7 @@ void tl_io_sim_reboot(struct tl_io_sim *sim)
         }
         sim->pending_count = 0;
     } else {
-        pending_play_dir(sim, NULL, odds);
+        pending_play_dir(sim, NULL, odds, true);
     }
     for (size_t i = 0; i < sim->durable.count;) { /* what lay in a directory that was lost */
         if (parent_exists(&sim->durable, sim->durable.entries[i].name)) {
