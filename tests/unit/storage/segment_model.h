@@ -351,6 +351,9 @@ static inline void model_append(struct tl_pack_writer *w, const struct model *m,
     assert_ok(st, tl_pack_column_append(w, &v, st));
 }
 
+/* Columns (by index) that model_write_segment leaves out. */
+static uint64_t model_skipped_columns;
+
 /* Writes the whole model as one segment; how it is cut into vectors follows from `cut_seed`. */
 static inline void model_write_segment(struct tl_pack_writer *w, const struct model *m,
                                        const struct tl_segment_meta *meta, uint64_t cut_seed,
@@ -359,6 +362,8 @@ static inline void model_write_segment(struct tl_pack_writer *w, const struct mo
     struct rng r = {cut_seed * 2 + 1};
     assert_ok(st, tl_pack_segment_begin(w, meta, m->rows, st));
     for (uint32_t c = 0; c < MODEL_COLUMNS; c++) {
+        if (model_skipped_columns >> c & 1)
+            continue;
         assert_ok(st, tl_pack_column_begin(w, model_columns[c].id, model_columns[c].type, st));
         for (uint32_t row = 0; row < m->rows;) {
             uint32_t n = 1 + rng_below(&r, TL_VECTOR_ROWS_MAX);
