@@ -42,21 +42,29 @@ struct tl_status {
     char text[224];    /* one sentence for a person; outer context first */
 };
 
-#define TL_STATUS_INIT {.code = TL_OK}
+#define TL_STATUS_INIT                                                                             \
+    {                                                                                              \
+        .code = TL_OK                                                                              \
+    }
 #define TL_CHECK __attribute__((warn_unused_result))
+/* For a call whose failure stays in its status, which is looked at right after. */
+#define TL_IGNORE(call)                                                                            \
+    do {                                                                                           \
+        if (call) {                                                                                \
+        }                                                                                          \
+    } while (0)
 
 #define TL__STR2(x) #x
-#define TL__STR(x) TL__STR2(x)
-#define TL__WHERE __FILE__ ":" TL__STR(__LINE__)
+#define TL__STR(x)  TL__STR2(x)
+#define TL__WHERE   __FILE__ ":" TL__STR(__LINE__)
 
 /* Sets code, place and sentence if st holds no failure yet; evaluates to the code held. */
 #define TL_FAIL(st, code, ...) tl_status_set((st), (code), 0, TL__WHERE, __VA_ARGS__)
 /* The same, with the errno of the call that failed. */
 #define TL_FAIL_OS(st, code, err, ...) tl_status_set((st), (code), (err), TL__WHERE, __VA_ARGS__)
 
-enum tl_code tl_status_set(struct tl_status *st, enum tl_code code, int os_error,
-                           const char *where, const char *format, ...)
-    __attribute__((format(printf, 5, 6)));
+enum tl_code tl_status_set(struct tl_status *st, enum tl_code code, int os_error, const char *where,
+                           const char *format, ...) __attribute__((format(printf, 5, 6)));
 
 /* Puts "context: " in front of the sentence, once per layer that knows something new. */
 void tl_status_wrap(struct tl_status *st, const char *format, ...)
