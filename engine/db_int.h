@@ -1,0 +1,225 @@
+/*
+ * engine/db_int.h: the database object, for the files of engine/ alone.
+ *
+ * Threads and what each owns:
+ *   log thread   `state`, `log`, the writer's groups, the reject file
+ *   flusher      one seal at a time: memtables to a level-0 pack
+ *   merger       one merge at a time
+ *   callers      queries over snapshots, submissions into the queue
+ *
+ * Shared and mutable, with its lock: the submission queue (queue_lock) · current version (an atomic
+ * word; edits, the manifest and the pending seals under version_lock) · published (atomic) ·
+ * counters (relaxed atomics) · the poison (version_lock, and an atomic flag).
+ * Lock order: version_lock before queue_lock; neither is held during I/O but for the manifest's,
+ * which is written under version_lock so that its order is the order of versions.
+ */
+#ifndef TALLY_ENGINE_DB_INT_H
+#define TALLY_ENGINE_DB_INT_H
+
+#include <pthread.h>
+
+#include "base/arena.h"
+#include "base/clock.h"
+#include "base/random.h"
+#include "base/thread.h"
+#include "engine/state.h"
+#include "engine/tally.h"
+#include "engine/version.h"
+#include "storage/cache.h"
+#include "storage/io.h"
+#include "storage/log.h"
+#include "storage/manifest.h"
+
+enum {
+    TL_LEVEL0_MERGE = 4,      /* level-0 segments of a shard that make a merge */
+    TL_LEVEL0_MAX = 8,        /* more than this many: no batch is taken until one is merged */
+    TL_RUNS_MERGE = 4,        /* runs of like size in a partition that make a merge */
+    TL_RUNS_MAX = 12,         /* runs of a partition, whatever their size */
+    TL_PENDING_SEALS_MAX = 2, /* sealed sets waiting for their flush */
+    TL_PARTITION_ROWS = 500000,
+    TL_HISTOGRAM_BUCKETS = 28, /* powers of two of microseconds */
+};
+
+struct tl_histogram {
+    _Atomic uint64_t buckets[TL_HISTOGRAM_BUCKETS];
+    _Atomic uint64_t sum_us;
+};
+void tl_histogram_add(struct tl_histogram *h, uint64_t us);
+
+/* Relaxed: sums for status and metrics. */
+struct tl_counters {
+    _Atomic uint64_t batches, rows, refused, duplicates, failed_batches, body_bytes;
+    _Atomic uint64_t groups, commit_us;
+    _Atomic uint64_t seals, flushes, flushed_rows, flush_us, flush_bytes;
+    _Atomic uint64_t merges, merged_rows, merge_us, merge_bytes;
+    _Atomic uint64_t queries, query_errors, query_us;
+    _Atomic uint64_t backpressure_us, rejects_bytes;
+    struct tl_histogram commit, append, query, flush, merge;
+};
+
+enum tl_item_kind { TL_ITEM_BATCH, TL_ITEM_DDL, TL_ITEM_SEAL, TL_ITEM_COMPACT };
+
+/* Someone waiting for the log thread. */
+struct tl_waiter {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool done;
+    struct tl_status st;
+    uint64_t number; /* SEAL: the seal that holds everything; COMPACT: the same */
+    uint32_t refused;
+};
+
+/* One submission. */
+struct tl_item {
+    struct tl_item *next;
+    uint8_t kind; /* enum tl_item_kind */
+    struct tally_batch batch;
+    tally_append_done *done;
+    void *arg;
+    const struct tl_plan *ddl; /* DDL */
+    struct tl_waiter *waiter;  /* all but BATCH */
+    uint64_t submitted_ns;
+    /* What became of it. */
+    bool stored; /* its record is in the log */
+    bool seen;   /* a duplicate */
+    uint64_t position;
+    struct tl_record_batch record;
+    struct tl_batch decoded;
+    struct tl_slice payload; /* the record of a control item */
+    struct tl_status st;
+};
+
+/* Per (table, shard): what merging has come to. Under version_lock. */
+struct tl_merge_state {
+    uint32_t table_id, shard;
+    uint64_t next_number;    /* of a merge pack */
+    uint64_t compacted_seal; /* requests up to this seal are done */
+};
+
+struct tally {
+    struct tally_options options;
+    struct tl_io *io;
+    bool own_io;
+    enum tl_io_maker io_maker;
+    struct tl_file *lock_file;
+    const struct tl_clock *clock;
+    struct tl_log *log;
+    struct tl_manifest *manifest;
+    struct tl_cache *cache;
+    struct tl_budget memory; /* the server's: queries and batches in flight are its children */
+    struct tl_budget ingest;
+    struct tl_pool *pool; /* for large queries; NULL with one thread */
+    uint32_t shard_count;
+    uint64_t log_id;
+    uint64_t memtable_bytes_max;
+
+    struct tl_state state; /* log thread */
+    struct tl_current current;
+    _Atomic uint64_t published; /* release: every row up to it is in place */
+
+    pthread_mutex_t version_lock;
+    pthread_cond_t version_changed; /* a flush, a merge, a poison, a close */
+    uint64_t generation;            /* counts these changes */
+    struct tl_seal *seals;          /* oldest first */
+    uint32_t seal_count;
+    uint64_t flushed_seal, flushed_position;
+    int64_t flushed_log_time_us;
+    struct tl_producers flushed_producers; /* windows as of the last flush: the manifest's */
+    uint64_t compact_seal;                 /* requested */
+    struct tl_merge_state *merges;
+    uint32_t merge_count;
+    struct tl_status poison;
+    _Atomic bool poisoned;
+    _Atomic bool closing;
+    _Atomic uint64_t trim_to;      /* for the log thread */
+    _Atomic uint64_t merge_values; /* progress of the merge that runs */
+
+    pthread_mutex_t queue_lock;
+    pthread_cond_t queue_changed;
+    struct tl_item *queue_head, *queue_tail;
+    uint32_t queue_count;
+    uint64_t queue_bytes;
+
+    struct tl_thread log_thread, flush_thread, merge_thread;
+    struct tl_file *rejects;
+    uint64_t rejects_size;
+    pthread_mutex_t cursors_lock;
+    struct tally_cursor *cursors;
+    struct tl_counters counters;
+};
+
+enum { TL_LEVEL_DEBUG, TL_LEVEL_INFO, TL_LEVEL_WARN, TL_LEVEL_ERROR };
+void tl_db_log(struct tally *db, int level, const char *event, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* Wakes whoever waits for a change of version, seals, poison or closing. Under version_lock. */
+void tl_db_changed_locked(struct tally *db);
+/* From now on every write answers with this failure. */
+void tl_db_poison(struct tally *db, const struct tl_status *why);
+TL_CHECK enum tl_code tl_db_check(struct tally *db, struct tl_status *st);
+
+/* writer.c */
+void tl_writer_main(void *db);
+TL_CHECK enum tl_code tl_submit_and_wait(struct tally *db, struct tl_item *item,
+                                         struct tl_status *st);
+/* Installs memtables and schema that the state made since the last call. */
+TL_CHECK enum tl_code tl_writer_publish_version(struct tally *db, struct tl_status *st);
+
+/* flush.c */
+void tl_flusher_main(void *db);
+/* Writes one seal's pack, the manifest's transaction and the new version. */
+TL_CHECK enum tl_code tl_flush_seal(struct tally *db, struct tl_seal *seal, struct tl_status *st);
+void tl_seal_push(struct tally *db, struct tl_seal *seal); /* takes the seal */
+
+/* compact.c */
+void tl_merger_main(void *db);
+/* One step, if there is one to do. */
+TL_CHECK enum tl_code tl_merge_step(struct tally *db, bool *did, struct tl_status *st);
+struct tl_merge_state *tl_merge_state_get(struct tally *db, uint32_t table_id, uint32_t shard);
+
+/* edits.c: the manifest's edits */
+enum tl_edit {
+    TL_EDIT_DATABASE = 1, /* u32 shards, u64 log id */
+    TL_EDIT_TABLES = 2,
+    TL_EDIT_ADD = 3,
+    TL_EDIT_REMOVE = 4,
+    TL_EDIT_LOW_WATER = 5,
+    TL_EDIT_PRODUCERS = 6,
+    TL_EDIT_MERGE = 7,
+    TL_EDIT_COMPACT = 8,
+};
+void tl_edit_database(struct tl_buffer *out, const struct tally *db);
+void tl_edit_add(struct tl_buffer *out, const struct tl_pack_id *id, uint64_t size,
+                 const uint8_t hash[16], uint32_t index, const struct tl_segment_info *info);
+void tl_edit_remove(struct tl_buffer *out, const struct tl_live_segment *s);
+void tl_edit_low_water(struct tl_buffer *out, const struct tl_seal *s);
+void tl_edit_merge(struct tl_buffer *out, const struct tl_merge_state *m);
+void tl_edit_compact(struct tl_buffer *out, uint64_t seal);
+/* Appends a transaction. Under version_lock. */
+TL_CHECK enum tl_code tl_manifest_commit(struct tally *db, struct tl_buffer *edits,
+                                         struct tl_status *st);
+/* Writes a checkpoint. Under version_lock, when the current version is what the transactions say.
+ */
+TL_CHECK enum tl_code tl_manifest_roll(struct tally *db, struct tl_status *st);
+/* Reads the manifest into a database that is being opened. */
+TL_CHECK enum tl_code tl_manifest_load(struct tally *db, enum tl_manifest_mode mode,
+                                       struct tl_status *st);
+
+/* scan.c: the source over a snapshot */
+TL_CHECK enum tl_code tl_db_source_new(struct tally *db, const struct tl_snapshot *snapshot,
+                                       bool one_merchant, int64_t merchant, struct tl_source **out,
+                                       struct tl_status *st);
+void tl_db_source_free(struct tl_source *s);
+
+void tl_snapshot_take(struct tally *db, struct tl_snapshot *out);
+void tl_snapshot_release(struct tl_snapshot *s);
+
+/* query.c: ends cursors that were idle too long, or that pin memory that is needed */
+void tl_cursors_expire(struct tally *db);
+
+/* rejects.c */
+/* Appends a JSON string: quoted, escaped, bytes beyond ASCII as \u00xx of each byte. */
+void tl_json_text(struct tl_buffer *b, struct tl_slice s);
+void tl_rejects_write(struct tally *db, const struct tl_item *item);
+
+#endif

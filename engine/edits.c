@@ -1,0 +1,380 @@
+/*
+ * engine/edits.c: the manifest's edits: what is true on the disk, transaction by transaction.
+ *
+ * A transaction's payload is a run of edits, each a u8 kind and its fields (docs/FORMAT.md,
+ * "Manifest edits"). An edit of a segment has room for further packs (derived columns of a
+ * generation, rollups) and row bitmaps (kept, erased); both counts are 0 today and a reader
+ * refuses what it does not know.
+ */
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "engine/db_int.h"
+
+void tl_edit_database(struct tl_buffer *out, const struct tally *db)
+{
+    tl_buffer_put_u8(out, TL_EDIT_DATABASE);
+    tl_buffer_put_u32(out, db->shard_count);
+    tl_buffer_put_u64(out, db->log_id);
+}
+
+static void put_pack_id(struct tl_buffer *out, const struct tl_pack_id *id)
+{
+    tl_buffer_put_u8(out, id->kind);
+    tl_buffer_put_u32(out, id->log);
+    tl_buffer_put_u32(out, id->table);
+    tl_buffer_put_u32(out, id->shard);
+    tl_buffer_put_u64(out, id->number);
+}
+
+static struct tl_pack_id get_pack_id(struct tl_reader *r)
+{
+    struct tl_pack_id id = {.kind = tl_read_u8(r)};
+    id.log = tl_read_u32(r);
+    id.table = tl_read_u32(r);
+    id.shard = tl_read_u32(r);
+    id.number = tl_read_u64(r);
+    return id;
+}
+
+void tl_edit_add(struct tl_buffer *out, const struct tl_pack_id *id, uint64_t size,
+                 const uint8_t hash[16], uint32_t index, const struct tl_segment_info *info)
+{
+    tl_buffer_put_u8(out, TL_EDIT_ADD);
+    put_pack_id(out, id);
+    tl_buffer_put_u64(out, size);
+    tl_buffer_put(out, hash, 16);
+    tl_buffer_put_u32(out, index);
+    tl_buffer_put_u32(out, info->meta.table);
+    tl_buffer_put_u32(out, info->meta.shard);
+    tl_buffer_put_u8(out, info->meta.level);
+    tl_buffer_put_u32(out, info->rows);
+    tl_buffer_put_u16(out, 0); /* further packs */
+    tl_buffer_put_u16(out, 0); /* row bitmaps */
+}
+
+void tl_edit_remove(struct tl_buffer *out, const struct tl_live_segment *s)
+{
+    tl_buffer_put_u8(out, TL_EDIT_REMOVE);
+    put_pack_id(out, &s->pack->id);
+    tl_buffer_put_u32(out, s->index);
+}
+
+void tl_edit_low_water(struct tl_buffer *out, const struct tl_seal *s)
+{
+    tl_buffer_put_u8(out, TL_EDIT_LOW_WATER);
+    tl_buffer_put_u64(out, s->position);
+    tl_buffer_put_u64(out, s->number);
+    tl_buffer_put_u64(out, (uint64_t)s->log_time_us);
+}
+
+void tl_edit_merge(struct tl_buffer *out, const struct tl_merge_state *m)
+{
+    tl_buffer_put_u8(out, TL_EDIT_MERGE);
+    tl_buffer_put_u32(out, m->table_id);
+    tl_buffer_put_u32(out, m->shard);
+    tl_buffer_put_u64(out, m->next_number);
+    tl_buffer_put_u64(out, m->compacted_seal);
+}
+
+void tl_edit_compact(struct tl_buffer *out, uint64_t seal)
+{
+    tl_buffer_put_u8(out, TL_EDIT_COMPACT);
+    tl_buffer_put_u64(out, seal);
+}
+
+/* ---- writing ---- */
+
+static enum tl_code put_edit(struct tl_manifest_writer *w, struct tl_buffer *b,
+                             struct tl_status *st)
+{
+    if (!tl_buffer_check(b, st) && !tl_manifest_put(w, tl_buffer_slice(b), st))
+        tl_buffer_clear(b);
+    return st->code;
+}
+
+struct checkpoint {
+    struct tally *db;
+    struct tl_buffer *producers; /* windows as of the low-water mark, as edits */
+};
+
+static enum tl_code put_segments(struct tally *db, struct tl_manifest_writer *w,
+                                 struct tl_buffer *b, struct tl_status *st)
+{
+    const struct tl_version *v = tl_current_peek(&db->current);
+    for (uint32_t t = 0; t < v->table_count; t++)
+        for (uint32_t k = 0; k < v->shard_count; k++) {
+            const struct tl_segment_list *l = v->tables[t].shards[k];
+            for (uint32_t i = 0; l && i < l->count; i++) {
+                const struct tl_live_segment *s = l->segments[i];
+                tl_edit_add(b, &s->pack->id, s->pack->size, s->pack->hash, s->index, &s->info);
+                if (put_edit(w, b, st))
+                    return st->code;
+            }
+        }
+    return TL_OK;
+}
+
+static enum tl_code write_state(void *context, struct tl_manifest_writer *w, struct tl_status *st)
+{
+    struct checkpoint *c = context;
+    struct tally *db = c->db;
+    struct tl_buffer b;
+    tl_buffer_init(&b, "manifest edit", TL_MANIFEST_EDIT_BYTES_MAX);
+    tl_edit_database(&b, db);
+    struct tl_seal mark = {.position = db->flushed_position,
+                           .number = db->flushed_seal,
+                           .log_time_us = db->flushed_log_time_us};
+    tl_edit_low_water(&b, &mark);
+    tl_edit_compact(&b, db->compact_seal);
+    for (uint32_t i = 0; i < db->merge_count; i++)
+        tl_edit_merge(&b, &db->merges[i]);
+    const struct tl_schema *schema = tl_current_peek(&db->current)->schema;
+    tl_buffer_put_u8(&b, TL_EDIT_TABLES);
+    tl_buffer_put_u32(&b, schema->table_count);
+    for (uint32_t i = 0; i < schema->table_count; i++)
+        tl_table_encode(schema->tables[i], &b);
+    enum tl_code rc = put_edit(w, &b, st);
+    if (!rc)
+        rc = put_segments(db, w, &b, st);
+    /* The windows are the log thread's; what the manifest needs of them is kept as the edits of
+     * each flush, newest last. */
+    if (!rc && c->producers->size > 0)
+        rc = tl_manifest_put(w, tl_buffer_slice(c->producers), st);
+    tl_buffer_deinit(&b);
+    return rc;
+}
+
+enum tl_code tl_manifest_roll(struct tally *db, struct tl_status *st)
+{
+    struct tl_buffer producers;
+    tl_buffer_init(&producers, "producers' windows", TL_MANIFEST_EDIT_BYTES_MAX);
+    tl_buffer_put_u8(&producers, TL_EDIT_PRODUCERS);
+    tl_producers_encode(&db->flushed_producers, true, &producers);
+    struct checkpoint c = {db, &producers};
+    if (!tl_buffer_check(&producers, st) &&
+        tl_manifest_checkpoint(db->manifest, write_state, &c, st))
+        tl_status_wrap(st, "writing a checkpoint of the manifest");
+    tl_buffer_deinit(&producers);
+    return st->code;
+}
+
+enum tl_code tl_manifest_commit(struct tally *db, struct tl_buffer *edits, struct tl_status *st)
+{
+    if (tl_buffer_check(edits, st))
+        return st->code;
+    if (tl_manifest_append(db->manifest, tl_buffer_slice(edits), st)) {
+        tl_status_wrap(st, "writing the manifest");
+        return st->code;
+    }
+    return TL_OK;
+}
+
+/* ---- loading ---- */
+
+/* Segments as the edits leave them, before their packs are opened. */
+struct entry {
+    struct tl_pack_id id;
+    uint64_t size;
+    uint8_t hash[16];
+    uint32_t index, table, shard, rows;
+    uint8_t level;
+};
+
+struct load {
+    struct tally *db;
+    struct entry *entries;
+    uint32_t count, capacity;
+};
+
+static bool same_pack(const struct tl_pack_id *a, const struct tl_pack_id *b)
+{
+    return a->kind == b->kind && a->log == b->log && a->table == b->table && a->shard == b->shard &&
+           a->number == b->number;
+}
+
+static enum tl_code load_add(struct load *l, struct tl_reader *r, struct tl_status *st)
+{
+    struct entry e = {.id = get_pack_id(r)};
+    e.size = tl_read_u64(r);
+    struct tl_slice hash = tl_read_bytes(r, 16);
+    e.index = tl_read_u32(r);
+    e.table = tl_read_u32(r);
+    e.shard = tl_read_u32(r);
+    e.level = tl_read_u8(r);
+    e.rows = tl_read_u32(r);
+    uint16_t packs = tl_read_u16(r);
+    uint16_t bitmaps = tl_read_u16(r);
+    if (r->failed || e.shard >= l->db->shard_count)
+        return TL_FAIL(st, TL_CORRUPT, "the manifest names a segment with impossible fields");
+    if (packs != 0 || bitmaps != 0)
+        return TL_FAIL(st, TL_UNSUPPORTED,
+                       "the manifest names derived packs or row bitmaps; a newer version wrote it");
+    memcpy(e.hash, hash.data, sizeof(e.hash));
+    if (l->count == l->capacity) {
+        uint32_t capacity = l->capacity ? l->capacity * 2 : 64;
+        struct entry *entries = realloc(l->entries, capacity * sizeof(*entries));
+        if (!entries)
+            return TL_FAIL(st, TL_LIMIT, "no memory for the manifest's segments");
+        l->entries = entries;
+        l->capacity = capacity;
+    }
+    l->entries[l->count++] = e;
+    return TL_OK;
+}
+
+static enum tl_code load_remove(struct load *l, struct tl_reader *r, struct tl_status *st)
+{
+    struct tl_pack_id id = get_pack_id(r);
+    uint32_t index = tl_read_u32(r);
+    for (uint32_t i = l->count; i-- > 0 && !r->failed;) {
+        if (l->entries[i].index != index || !same_pack(&l->entries[i].id, &id))
+            continue;
+        memmove(&l->entries[i], &l->entries[i + 1], (l->count - i - 1) * sizeof(*l->entries));
+        l->count--;
+        return TL_OK;
+    }
+    return TL_FAIL(st, TL_CORRUPT, "the manifest removes a segment that it does not have");
+}
+
+static enum tl_code load_tables(struct tally *db, struct tl_reader *r, struct tl_status *st)
+{
+    uint32_t count = tl_read_u32(r);
+    for (uint32_t i = 0; i < count && !r->failed; i++)
+        if (tl_schema_apply(&db->state.schemas, r, st))
+            return st->code;
+    return TL_OK;
+}
+
+static enum tl_code load_edit(void *context, struct tl_slice payload, struct tl_status *st)
+{
+    struct load *l = context;
+    struct tally *db = l->db;
+    struct tl_reader r = tl_reader_of(payload);
+    while (tl_reader_left(&r) > 0 && !r.failed) {
+        uint8_t kind = tl_read_u8(&r);
+        switch (kind) {
+        case TL_EDIT_DATABASE:
+            db->shard_count = tl_read_u32(&r);
+            db->log_id = tl_read_u64(&r);
+            if (db->shard_count == 0 || db->shard_count > 256 ||
+                (db->shard_count & (db->shard_count - 1)))
+                return TL_FAIL(st, TL_CORRUPT, "the manifest says %u shards", db->shard_count);
+            break;
+        case TL_EDIT_TABLES:
+            if (load_tables(db, &r, st))
+                return st->code;
+            break;
+        case TL_EDIT_ADD:
+            if (load_add(l, &r, st))
+                return st->code;
+            break;
+        case TL_EDIT_REMOVE:
+            if (load_remove(l, &r, st))
+                return st->code;
+            break;
+        case TL_EDIT_LOW_WATER:
+            db->flushed_position = tl_read_u64(&r);
+            db->flushed_seal = tl_read_u64(&r);
+            db->flushed_log_time_us = (int64_t)tl_read_u64(&r);
+            break;
+        case TL_EDIT_PRODUCERS:
+            if (tl_producers_decode(&db->flushed_producers, &r, st))
+                return st->code;
+            break;
+        case TL_EDIT_MERGE: {
+            uint32_t table = tl_read_u32(&r);
+            uint32_t shard = tl_read_u32(&r);
+            struct tl_merge_state *m = tl_merge_state_get(db, table, shard);
+            if (!m)
+                return TL_FAIL(st, TL_LIMIT, "no memory for the state of merges");
+            m->next_number = tl_read_u64(&r);
+            m->compacted_seal = tl_read_u64(&r);
+            break;
+        }
+        case TL_EDIT_COMPACT:
+            db->compact_seal = tl_read_u64(&r);
+            break;
+        default:
+            return TL_FAIL(st, TL_UNSUPPORTED,
+                           "the manifest has an edit of kind %u; a newer version wrote it", kind);
+        }
+    }
+    return r.failed ? TL_FAIL(st, TL_CORRUPT, "an edit of the manifest is cut off") : TL_OK;
+}
+
+static int entry_order(const void *a, const void *b)
+{
+    const struct entry *x = a;
+    const struct entry *y = b;
+    uint64_t kx = tl_pack_key(&x->id);
+    uint64_t ky = tl_pack_key(&y->id);
+    if (kx != ky)
+        return kx < ky ? -1 : 1;
+    return x->index < y->index ? -1 : x->index > y->index;
+}
+
+/* Opens each pack once and puts its live segments into the version. */
+static enum tl_code open_entries(struct load *l, struct tl_version *v, struct tl_status *st)
+{
+    struct tally *db = l->db;
+    struct tl_live_pack *pack = NULL;
+    if (l->count > 0)
+        qsort(l->entries, l->count, sizeof(*l->entries), entry_order);
+    for (uint32_t i = 0; i < l->count && st->code == TL_OK; i++) {
+        const struct entry *e = &l->entries[i];
+        struct tl_live_segment *s = NULL;
+        struct tl_table_version *t;
+        if (!pack || !same_pack(&pack->id, &e->id)) {
+            tl_live_pack_unref(pack);
+            pack = NULL;
+            char name[TL_PACK_NAME_MAX];
+            if (tl_live_pack_open(db->io, db->cache, &e->id, e->hash, &pack, st)) {
+                tl_status_wrap(st, "opening pack %s", tl_pack_name(&e->id, name));
+                break;
+            }
+            if (pack->size != e->size) {
+                TL_FAIL(st, TL_CORRUPT, "pack %s has %llu bytes, the manifest says %llu",
+                        tl_pack_name(&e->id, name), (unsigned long long)pack->size,
+                        (unsigned long long)e->size);
+                break;
+            }
+        }
+        if (e->index >= tl_pack_segment_count(pack->pack) ||
+            tl_pack_segment_info(pack->pack, e->index)->meta.table != e->table ||
+            tl_pack_segment_info(pack->pack, e->index)->meta.shard != e->shard ||
+            tl_pack_segment_info(pack->pack, e->index)->rows != e->rows) {
+            TL_FAIL(st, TL_CORRUPT, "a pack does not hold the segment that the manifest names");
+            break;
+        }
+        pack->live++;
+        if (!tl_live_segment_new(pack, e->index, &s, st) && !tl_version_table(v, e->table, &t, st))
+            TL_IGNORE(tl_table_version_replace(t, e->shard, NULL, 0, &s, 1, st));
+        tl_live_segment_unref(s);
+    }
+    tl_live_pack_unref(pack);
+    return st->code;
+}
+
+enum tl_code tl_manifest_load(struct tally *db, enum tl_manifest_mode mode, struct tl_status *st)
+{
+    struct load l = {.db = db};
+    uint64_t seed;
+    struct tl_version *v = NULL;
+    if (tl_random_seed_from_os(&seed, st) ||
+        tl_manifest_open(db->io, mode, seed, load_edit, &l, &db->manifest, st))
+        goto done;
+    if (db->shard_count == 0)
+        goto done; /* just created: the opener writes the first edits */
+    if (tl_version_new(db->shard_count, db->state.schemas.current, &v, st))
+        goto done;
+    v->base_position = db->flushed_position;
+    if (open_entries(&l, v, st)) {
+        tl_version_unref(v);
+        goto done;
+    }
+    tl_current_init(&db->current, v);
+done:
+    free(l.entries);
+    return st->code;
+}
