@@ -55,6 +55,7 @@ struct column {
 struct slot {
     _Atomic int64_t merchant;
     _Atomic uint32_t last; /* row + 1; 0: free */
+    uint32_t ordinal;      /* of the merchant, by first appearance; the writer's */
 };
 struct index {
     struct index *older;
@@ -80,6 +81,7 @@ struct tl_memtable {
     _Atomic(struct column *) columns[COLUMNS_MAX]; /* by column id */
     _Atomic(struct index *) index;
     uint32_t *previous[CHUNKS_MAX]; /* the chain: row -> older row of the merchant, + 1 */
+    uint32_t *ordinals[CHUNKS_MAX]; /* row -> ordinal of its merchant, for the flush */
 };
 
 /* ---- memory ---- */
@@ -169,8 +171,10 @@ void tl_memtable_unref(struct tl_memtable *m)
         dict_free(atomic_load_explicit(&c->dict, memory_order_relaxed));
         free(c);
     }
-    for (uint32_t i = 0; i < CHUNKS_MAX; i++)
+    for (uint32_t i = 0; i < CHUNKS_MAX; i++) {
         free(m->previous[i]);
+        free(m->ordinals[i]);
+    }
     for (uint32_t i = 0; i < ENDS_CHUNKS_MAX && m->ends[i]; i++)
         free(m->ends[i]);
     for (struct index *x = atomic_load_explicit(&m->index, memory_order_relaxed), *older; x;
@@ -519,6 +523,7 @@ static enum tl_code index_grow(struct tl_memtable *m, struct index **out, struct
         uint32_t at = (uint32_t)tl_hash_u64((uint64_t)merchant) & x->mask;
         while (atomic_load_explicit(&x->slots[at].last, memory_order_relaxed))
             at = (at + 1) & x->mask;
+        x->slots[at].ordinal = old->slots[i].ordinal;
         atomic_store_explicit(&x->slots[at].merchant, merchant, memory_order_relaxed);
         atomic_store_explicit(&x->slots[at].last, last, memory_order_relaxed);
     }
@@ -535,11 +540,16 @@ static enum tl_code link_rows(const struct target *t, const int64_t *merchants,
     for (uint32_t i = 0; i < t->count; i++) {
         uint32_t row = t->first + i;
         uint32_t *previous = m->previous[row >> CHUNK_SHIFT];
-        if (!previous) {
+        uint32_t *ordinals = m->ordinals[row >> CHUNK_SHIFT];
+        if (!ordinals) {
             previous = take(m, CHUNK_ROWS * sizeof(*previous), false, st);
             if (!previous)
                 return st->code;
             m->previous[row >> CHUNK_SHIFT] = previous;
+            ordinals = take(m, CHUNK_ROWS * sizeof(*ordinals), false, st);
+            if (!ordinals)
+                return st->code;
+            m->ordinals[row >> CHUNK_SHIFT] = ordinals;
         }
         int64_t merchant = merchants[source_row(t, i)];
         uint32_t at = (uint32_t)tl_hash_u64((uint64_t)merchant) & x->mask;
@@ -550,8 +560,9 @@ static enum tl_code link_rows(const struct target *t, const int64_t *merchants,
         previous[row & (CHUNK_ROWS - 1)] = last;
         if (!last) {
             atomic_store_explicit(&x->slots[at].merchant, merchant, memory_order_relaxed);
-            x->used++;
+            x->slots[at].ordinal = x->used++;
         }
+        ordinals[row & (CHUNK_ROWS - 1)] = x->slots[at].ordinal;
         /* release: the merchant, the link and the row itself are in place */
         atomic_store_explicit(&x->slots[at].last, row + 1, memory_order_release);
         if (x->used * 2 > x->mask && index_grow(m, &x, st))
@@ -695,6 +706,66 @@ static void all_null(struct tl_type type, uint32_t count, struct tl_vector *out)
         .type = type, .shape = TL_CONST, .count = count, .data = zeros, .validity = none};
 }
 
+/* The values of a column's chunks, with zeros (and validity bytes of their own) in place of chunks
+ * that hold NULL alone, so that gathering has no branch per row. */
+struct chunk_view {
+    const uint8_t *values;
+    const uint8_t *valid; /* NULL: all valid */
+};
+
+static const uint8_t zero_chunk[CHUNK_ROWS * 8];
+
+static struct chunk_view view_of(const struct column *c, uint32_t index)
+{
+    const struct chunk *chunk = atomic_load_explicit(&c->chunks[index], memory_order_acquire);
+    if (!chunk)
+        return (struct chunk_view){zero_chunk, zero_chunk};
+    return (struct chunk_view){chunk->values,
+                               atomic_load_explicit(&chunk->valid, memory_order_acquire)};
+}
+
+enum { PREFETCH_ROWS = 24 };
+
+/* Stored codes + 1 of the rows; 0 where NULL. The rows lie anywhere, so each is a cache miss of
+ * its own: fetch ahead. */
+static void gather_codes(const struct column *c, const uint32_t *rows, uint32_t count,
+                         uint32_t *out)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (i + PREFETCH_ROWS < count) {
+            uint32_t ahead = rows[i + PREFETCH_ROWS];
+            const struct chunk *next =
+                atomic_load_explicit(&c->chunks[ahead >> CHUNK_SHIFT], memory_order_acquire);
+            if (next)
+                __builtin_prefetch(next->values + (size_t)(ahead & (CHUNK_ROWS - 1)) * 4);
+        }
+        const uint32_t *values =
+            (const uint32_t *)(const void *)view_of(c, rows[i] >> CHUNK_SHIFT).values;
+        out[i] = values[rows[i] & (CHUNK_ROWS - 1)];
+    }
+}
+
+/* Fixed-width values of the rows and which are valid; true when none is NULL. */
+static bool gather_values(const struct column *c, const uint32_t *rows, uint32_t count,
+                          uint8_t *out, uint64_t *validity)
+{
+    bool all = true;
+    for (uint32_t i = 0; i < count; i++) {
+        struct chunk_view v = view_of(c, rows[i] >> CHUNK_SHIFT);
+        uint32_t at = rows[i] & (CHUNK_ROWS - 1);
+        if (c->width == 8)
+            memcpy(out + (size_t)i * 8, v.values + (size_t)at * 8, 8);
+        else if (c->width == 4)
+            memcpy(out + (size_t)i * 4, v.values + (size_t)at * 4, 4);
+        else
+            out[i] = v.values[at];
+        bool ok = !v.valid || v.valid[at];
+        validity[i >> 6] |= (uint64_t)ok << (i & 63);
+        all = all && ok;
+    }
+    return all;
+}
+
 enum tl_code tl_memtable_gather(const struct tl_memtable *m, uint32_t column_id,
                                 struct tl_type type, const struct tl_memtable_dict *dict,
                                 const uint32_t *rows, uint32_t count, struct tl_arena *arena,
@@ -710,52 +781,29 @@ enum tl_code tl_memtable_gather(const struct tl_memtable *m, uint32_t column_id,
     uint8_t *values = tl_arena_alloc(arena, (size_t)count * c->width + 16, st);
     if (!validity || !values)
         return st->code;
-    bool nulls = false;
-    uint32_t chunk_index = UINT32_MAX;
-    const struct chunk *chunk = NULL;
-    const uint8_t *valid = NULL;
-    for (uint32_t i = 0; i < count; i++) {
-        uint32_t row = rows[i];
-        if (row >> CHUNK_SHIFT != chunk_index) {
-            chunk_index = row >> CHUNK_SHIFT;
-            chunk = atomic_load_explicit(&c->chunks[chunk_index], memory_order_acquire);
-            valid = chunk ? atomic_load_explicit(&chunk->valid, memory_order_acquire) : NULL;
-        }
-        uint32_t at = row & (CHUNK_ROWS - 1);
-        bool ok = chunk != NULL && (!valid || valid[at]);
-        switch (c->width) {
-        case 1:
-            values[i] = ok ? chunk->values[at] : 0;
-            break;
-        case 4: {
-            uint32_t v = ok ? ((const uint32_t *)(const void *)chunk->values)[at] : 0;
-            if (c->kind == TL_TEXT) {
-                ok = v != 0;
-                v = ok ? v - 1 : 0;
-            }
-            ((uint32_t *)(void *)values)[i] = v;
-            break;
-        }
-        default:
-            ((uint64_t *)(void *)values)[i] =
-                ok ? ((const uint64_t *)(const void *)chunk->values)[at] : 0;
-        }
-        if (ok)
-            tl_bit_set(validity, i);
-        else
-            nulls = true;
+    *out = (struct tl_vector){.type = type, .shape = TL_FLAT, .count = count, .data = values};
+    if (c->kind != TL_TEXT) {
+        if (!gather_values(c, rows, count, values, validity))
+            out->validity = validity;
+        return TL_OK;
     }
-    *out = (struct tl_vector){.type = type,
-                              .shape = TL_FLAT,
-                              .count = count,
-                              .data = values,
-                              .validity = nulls ? validity : NULL};
-    if (c->kind == TL_TEXT) {
-        out->shape = TL_DICT;
-        out->data = NULL;
-        out->codes = (const uint32_t *)(const void *)values;
-        out->dict = &dict->dict;
+    uint32_t *codes = (uint32_t *)(void *)values;
+    gather_codes(c, rows, count, codes);
+    uint32_t nulls = 0;
+    for (uint32_t i = 0; i < count; i++)
+        nulls += codes[i] == 0;
+    for (uint32_t i = 0; nulls > 0 && i < count; i++) {
+        bool ok = codes[i] != 0;
+        validity[i >> 6] |= (uint64_t)ok << (i & 63);
+        codes[i] -= ok;
     }
+    for (uint32_t i = 0; nulls == 0 && i < count; i++)
+        codes[i]--;
+    out->shape = TL_DICT;
+    out->data = NULL;
+    out->codes = codes;
+    out->dict = &dict->dict;
+    out->validity = nulls > 0 ? validity : NULL;
     return TL_OK;
 }
 
@@ -853,9 +901,13 @@ uint32_t tl_memtable_merchant_count(const struct tl_memtable *m)
 void tl_memtable_merchants(const struct tl_memtable *m, int64_t *out)
 {
     const struct index *x = atomic_load_explicit(&m->index, memory_order_acquire);
-    uint32_t n = 0;
     for (uint32_t i = 0; i <= x->mask; i++)
         if (atomic_load_explicit(&x->slots[i].last, memory_order_relaxed))
-            out[n++] = atomic_load_explicit(&x->slots[i].merchant, memory_order_relaxed);
-    tl_assert(n == x->used);
+            out[x->slots[i].ordinal] =
+                atomic_load_explicit(&x->slots[i].merchant, memory_order_relaxed);
+}
+
+const uint32_t *tl_memtable_ordinals(const struct tl_memtable *m, uint32_t row)
+{
+    return m->ordinals[row >> CHUNK_SHIFT];
 }

@@ -103,8 +103,10 @@ uint32_t tl_memtable_last(const struct tl_memtable *m, int64_t merchant);
 /* The merchant's row before `row`, or TL_MEMTABLE_NO_ROW. */
 uint32_t tl_memtable_previous(const struct tl_memtable *m, uint32_t row);
 
-/* A sealed memtable's distinct merchants in no order; count of them. */
+/* A sealed memtable's distinct merchants by first appearance: out[ordinal]; count of them. */
 uint32_t tl_memtable_merchant_count(const struct tl_memtable *m);
 void tl_memtable_merchants(const struct tl_memtable *m, int64_t *out);
+/* The ordinals of a chunk's rows' merchants (row & 8191). */
+const uint32_t *tl_memtable_ordinals(const struct tl_memtable *m, uint32_t row);
 
 #endif

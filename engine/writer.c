@@ -239,7 +239,7 @@ static void finish_group(struct writer *w, struct group *g)
         struct tl_item *item = g->items[i];
         if (item->kind == TL_ITEM_BATCH)
             finish_batch(w->db, item);
-        else
+        else if (item->waiter) /* nobody waits for a seal of our own */
             waiter_finish(item->waiter, &item->st);
         free(item);
     }
