@@ -338,7 +338,7 @@ static enum tl_code conv_name(struct conv *c, const List *names, int location, c
 static const struct type_name {
     const char *name;
     uint8_t kind;
-    uint8_t integer_bits;
+    uint8_t bits; /* 16, 32: SMALLINT, INTEGER; 24: REAL */
 } type_names[] = {
     {"bool", TL_BOOLEAN, 0},
     {"boolean", TL_BOOLEAN, 0},
@@ -347,7 +347,7 @@ static const struct type_name {
     {"int4", TL_BIGINT, 32},
     {"int2", TL_BIGINT, 16},
     {"float8", TL_DOUBLE, 0},
-    {"float4", TL_DOUBLE, 0},
+    {"float4", TL_DOUBLE, 24},
     {"double", TL_DOUBLE, 0},
     {"numeric", TL_DECIMAL128, 0},
     {"date", TL_DATE, 0},
@@ -437,7 +437,7 @@ static enum tl_code conv_type(struct conv *c, const TypeName *t, struct tl_ast_t
     for (size_t i = 0; i < sizeof(type_names) / sizeof(type_names[0]); i++) {
         if (strcmp(type_names[i].name, out->name) == 0) {
             out->type = tl_type_of((enum tl_kind)type_names[i].kind);
-            out->integer_bits = type_names[i].integer_bits;
+            out->bits = type_names[i].bits;
             return conv_type_mods(c, t, out);
         }
     }

@@ -64,7 +64,7 @@ enum tl_ast_kind {
 struct tl_ast_type {
     struct tl_type type;
     const char *name;      /* PostgreSQL's internal name: int4, varchar, timestamptz … */
-    uint8_t integer_bits;  /* 16 or 32: a range check goes with the cast; else 0 */
+    uint8_t bits;          /* 16, 32: a range check goes with the cast; 24: REAL's rounding; or 0 */
     uint8_t precision;     /* of NUMERIC(p,s); 0: bare NUMERIC, whose scale its argument gives */
     int32_t interval_mask; /* INTERVAL '1' DAY: the fields named, as PostgreSQL numbers them; 0 */
     int32_t position;

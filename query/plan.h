@@ -200,4 +200,11 @@ void tl_plan_free(struct tl_plan *plan); /* takes NULL */
 /* EXPLAIN's lines of a plan, one per node, outermost first, indented; appended to `out`. */
 void tl_plan_print(const struct tl_plan *plan, struct tl_buffer *out);
 
+/* The same, with what `note` appends to each node's own lines: it is called after them with the
+ * indent that they have (EXPLAIN ANALYZE). */
+typedef void tl_plan_note(void *arg, const struct tl_plan_node *node, uint32_t indent,
+                          struct tl_buffer *out);
+void tl_plan_print_nodes(const struct tl_plan *plan, tl_plan_note *note, void *arg,
+                         struct tl_buffer *out);
+
 #endif

@@ -1,0 +1,936 @@
+/*
+ * One expression: names become columns, operators and functions become calls, types are closed.
+ *
+ * Recursion is bounded: the parser has refused trees deeper than TL_SQL_DEPTH_MAX.
+ */
+#include "query/bind_int.h"
+
+#include <string.h>
+
+#include "base/assert.h"
+
+/* ---- columns ---- */
+
+static enum tl_code grow(struct tl__binder *b, void **list, uint32_t count, uint32_t *capacity,
+                         size_t width)
+{
+    if (count < *capacity)
+        return TL_OK;
+    uint32_t more = *capacity ? 2 * *capacity : 16;
+    void *wider = tl_arena_calloc(b->scratch, more, width, b->st);
+    if (!wider)
+        return b->st->code;
+    if (count > 0)
+        memcpy(wider, *list, count * width);
+    *list = wider;
+    *capacity = more;
+    return TL_OK;
+}
+
+/* A reference to a column (or a key of its props) of the table that the block scans. */
+static enum tl_code scan_column(struct tl__block *k, uint32_t column, struct tl_slice key,
+                                int32_t position, struct tl_expr **out)
+{
+    struct tl__binder *b = k->b;
+    struct tl__scope *s = &k->scope;
+    uint32_t at = 0;
+    while (at < s->scan_count &&
+           !(s->scan[at].column == column && tl_slice_eq(s->scan[at].props_key, key)))
+        at++;
+    enum tl_code rc = TL_OK;
+    if (at >= TL__SCAN_COLUMNS_MAX)
+        return TL__BIND_FAIL(b, TL_LIMIT, "54011", position,
+                             "a statement can read at most %d columns and keys of a table",
+                             TL__SCAN_COLUMNS_MAX);
+    if (at == s->scan_count) {
+        rc = grow(b, (void **)&s->scan, s->scan_count, &s->scan_capacity, sizeof(*s->scan));
+        if (rc)
+            return rc;
+        s->scan[s->scan_count++] = (struct tl__scan_ref){column, key};
+    }
+    rc = grow(b, (void **)&s->refs, s->ref_count, &s->ref_capacity, sizeof(struct tl_expr *));
+    if (rc)
+        return rc;
+    struct tl_type type = key.size > 0 ? tl_type_of(TL_TEXT) : s->table->columns[column].type;
+    struct tl_expr *e = tl__expr_new(b, TL_EXPR_COLUMN, type, 0, position);
+    if (!e)
+        return b->st->code;
+    e->index = at;
+    s->refs[s->ref_count++] = e;
+    *out = e;
+    return TL_OK;
+}
+
+enum tl_code tl__column_at(struct tl__block *k, uint32_t index, int32_t position,
+                           struct tl_expr **out)
+{
+    if (k->scope.table)
+        return scan_column(k, index, (struct tl_slice){0}, position, out);
+    struct tl_expr *e =
+        tl__expr_new(k->b, TL_EXPR_COLUMN, k->scope.outputs[index].type, 0, position);
+    if (!e)
+        return k->b->st->code;
+    e->index = index;
+    *out = e;
+    return TL_OK;
+}
+
+static uint32_t scope_count(const struct tl__scope *s)
+{
+    return s->table ? s->table->column_count : s->output_count;
+}
+static const char *scope_name(const struct tl__scope *s, uint32_t i)
+{
+    return s->table ? s->table->columns[i].name : s->outputs[i].name;
+}
+
+/* The column of that name in FROM; *found false when there is none. */
+static enum tl_code find_column(struct tl__block *k, const char *qualifier, const char *name,
+                                int32_t position, bool *found, uint32_t *out)
+{
+    const struct tl__scope *s = &k->scope;
+    *found = false;
+    if (qualifier && (!s->qualifier || strcmp(qualifier, s->qualifier) != 0))
+        return TL__BIND_FAIL(k->b, TL_NOT_FOUND, "42P01", position,
+                             "missing FROM-clause entry for table \"%s\"", qualifier);
+    for (uint32_t i = 0; i < scope_count(s); i++) {
+        if (strcmp(scope_name(s, i), name) != 0)
+            continue;
+        if (*found)
+            return TL__BIND_FAIL(k->b, TL_INVALID, "42702", position,
+                                 "column reference \"%s\" is ambiguous", name);
+        *found = true;
+        *out = i;
+    }
+    return TL_OK;
+}
+
+enum tl_code tl__bind_column(struct tl__block *k, const char *qualifier, const char *name,
+                             int32_t position, bool *found, struct tl_expr **out)
+{
+    uint32_t at = 0;
+    enum tl_code rc = find_column(k, qualifier, name, position, found, &at);
+    if (rc || !*found)
+        return rc;
+    if (k->scope.table && k->scope.table->columns[at].type.kind == TL_PROPS)
+        return TL__BIND_FAIL(k->b, TL_UNSUPPORTED, "0A000", position,
+                             "column \"%s\" as a whole value is not supported; read one key with "
+                             "%s['key']",
+                             name, name);
+    return tl__column_at(k, at, position, out);
+}
+
+static enum tl_code bind_column_ref(struct tl__block *k, const struct tl_ast *ast,
+                                    struct tl_expr **out)
+{
+    bool found;
+    enum tl_code rc = tl__bind_column(k, ast->qualifier, ast->name, ast->position, &found, out);
+    if (rc || found)
+        return rc;
+    if (ast->qualifier)
+        return TL__BIND_FAIL(k->b, TL_NOT_FOUND, "42703", ast->position,
+                             "column %s.%s does not exist", ast->qualifier, ast->name);
+    return TL__BIND_FAIL(k->b, TL_NOT_FOUND, "42703", ast->position, "column \"%s\" does not exist",
+                         ast->name);
+}
+
+/* props['key'] */
+static enum tl_code bind_subscript(struct tl__block *k, const struct tl_ast *ast,
+                                   struct tl_expr **out)
+{
+    const struct tl_ast *map = ast->args[0], *key = ast->args[1];
+    struct tl__binder *b = k->b;
+    bool found = false;
+    uint32_t at = 0;
+    if (map->kind == TL_AST_COLUMN) {
+        enum tl_code rc = find_column(k, map->qualifier, map->name, map->position, &found, &at);
+        if (rc)
+            return rc;
+    }
+    if (!found || !k->scope.table || k->scope.table->columns[at].type.kind != TL_PROPS) {
+        struct tl_expr *e;
+        enum tl_code rc = tl__bind(k, map, &e);
+        if (rc)
+            return rc;
+        return TL__BIND_FAIL(b, TL_INVALID, "42804", ast->position,
+                             "cannot subscript type %s because it does not support subscripting",
+                             tl__type_label(e->type));
+    }
+    if (key->kind != TL_AST_STRING || key->text.size == 0)
+        return TL__BIND_FAIL(b, TL_UNSUPPORTED, "0A000", key->position,
+                             "a key of \"%s\" that is not a string literal is not supported",
+                             map->name);
+    struct tl_slice kept = key->text;
+    kept.data = tl_arena_copy(b->arena, key->text.data, key->text.size, b->st);
+    if (!kept.data)
+        return b->st->code;
+    return scan_column(k, at, kept, ast->position, out);
+}
+
+/* ---- leaves ---- */
+
+static enum tl_code made(struct tl__binder *b, struct tl_expr *e, struct tl_expr **out)
+{
+    *out = e;
+    return e ? TL_OK : b->st->code;
+}
+
+static enum tl_code bind_param(struct tl__block *k, const struct tl_ast *ast, struct tl_expr **out)
+{
+    struct tl__binder *b = k->b;
+    uint32_t index = (uint32_t)ast->integer - 1;
+    struct tl_expr *e =
+        tl__expr_new(b, TL_EXPR_PARAM, b->plan->param_types[index], 0, ast->position);
+    struct tl__param_ref *ref = tl_arena_calloc(b->scratch, 1, sizeof(*ref), b->st);
+    if (!e || !ref)
+        return b->st->code;
+    e->index = index;
+    ref->expr = e;
+    ref->next = b->params;
+    b->params = ref;
+    *out = e;
+    return TL_OK;
+}
+
+/* ---- logic ---- */
+
+enum tl_code tl__bind_condition(struct tl__block *k, const struct tl_ast *ast, const char *what,
+                                struct tl_expr **out)
+{
+    enum tl_code rc = tl__bind(k, ast, out);
+    if (rc)
+        return rc;
+    if (!tl__is_open(*out) && (*out)->type.kind != TL_BOOLEAN)
+        return TL__BIND_FAIL(k->b, TL_INVALID, "42804", ast->position,
+                             "argument of %s must be type boolean, not type %s", what,
+                             tl__type_label((*out)->type));
+    return tl__coerce(k->b, out, tl_type_of(TL_BOOLEAN), what);
+}
+
+static struct tl_expr *bool_new(struct tl__binder *b, bool value, int32_t position)
+{
+    uint8_t byte = value;
+    return tl__const_new(b, tl_type_of(TL_BOOLEAN), &byte, position);
+}
+
+static enum tl_code make_not(struct tl__binder *b, struct tl_expr *arg, struct tl_expr **out)
+{
+    int known;
+    if (tl__bool_const(arg, &known))
+        return made(b, known < 0 ? arg : bool_new(b, !known, arg->position), out);
+    if (arg->kind == TL_EXPR_NOT)
+        return made(b, arg->args[0], out);
+    struct tl_expr *e = tl__expr_new(b, TL_EXPR_NOT, tl_type_of(TL_BOOLEAN), 1, arg->position);
+    if (e)
+        e->args[0] = arg;
+    return made(b, e, out);
+}
+
+/* AND and OR, without the members that do not matter; a deciding constant alone is left. */
+static enum tl_code make_logic(struct tl__binder *b, enum tl_expr_kind kind, struct tl_expr **args,
+                               uint32_t count, int32_t position, struct tl_expr **out)
+{
+    int decides = kind == TL_EXPR_OR;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        int known;
+        if (!tl__bool_const(args[i], &known) || known < 0) {
+            args[kept++] = args[i];
+        } else if (known == decides) {
+            return made(b, args[i], out);
+        }
+    }
+    if (kept == 0)
+        return made(b, bool_new(b, !decides, position), out);
+    if (kept == 1)
+        return made(b, args[0], out);
+    struct tl_expr *e = tl__expr_new(b, kind, tl_type_of(TL_BOOLEAN), kept, position);
+    if (e)
+        memcpy(e->args, args, kept * sizeof(struct tl_expr *));
+    return made(b, e, out);
+}
+
+static struct tl_expr **args_new(struct tl__binder *b, uint32_t count)
+{
+    return tl_arena_calloc(b->scratch, count ? count : 1, sizeof(struct tl_expr *), b->st);
+}
+
+static enum tl_code bind_logic(struct tl__block *k, const struct tl_ast *ast, struct tl_expr **out)
+{
+    struct tl_expr **args = args_new(k->b, ast->arg_count);
+    if (!args)
+        return k->b->st->code;
+    const char *what = ast->kind == TL_AST_AND ? "AND" : ast->kind == TL_AST_OR ? "OR" : "NOT";
+    for (uint32_t i = 0; i < ast->arg_count; i++) {
+        enum tl_code rc = tl__bind_condition(k, ast->args[i], what, &args[i]);
+        if (rc)
+            return rc;
+    }
+    if (ast->kind == TL_AST_NOT)
+        return make_not(k->b, args[0], out);
+    return make_logic(k->b, ast->kind == TL_AST_AND ? TL_EXPR_AND : TL_EXPR_OR, args,
+                      ast->arg_count, ast->position, out);
+}
+
+static enum tl_code negate_if(struct tl__binder *b, bool negated, struct tl_expr **e)
+{
+    return negated ? make_not(b, *e, e) : TL_OK;
+}
+
+static enum tl_code bind_is_null(struct tl__block *k, const struct tl_ast *ast,
+                                 struct tl_expr **out)
+{
+    struct tl_expr *arg;
+    enum tl_code rc = tl__bind(k, ast->args[0], &arg);
+    if (rc)
+        return rc;
+    if (arg->kind == TL_EXPR_CONST)
+        return made(k->b, bool_new(k->b, tl__is_null_const(arg) != ast->negated, ast->position),
+                    out);
+    struct tl_expr *e =
+        tl__expr_new(k->b, TL_EXPR_IS_NULL, tl_type_of(TL_BOOLEAN), 1, ast->position);
+    if (!e)
+        return k->b->st->code;
+    e->args[0] = arg;
+    *out = e;
+    return negate_if(k->b, ast->negated, out);
+}
+
+/* x IS TRUE: coalesce(x, false); x IS FALSE: coalesce(NOT x, false). */
+static enum tl_code bind_is_bool(struct tl__block *k, const struct tl_ast *ast,
+                                 struct tl_expr **out)
+{
+    static const char *const what[] = {"IS FALSE", "IS TRUE", "IS UNKNOWN"};
+    struct tl__binder *b = k->b;
+    struct tl_expr *arg;
+    enum tl_code rc = tl__bind_condition(k, ast->args[0], what[ast->integer], &arg);
+    if (!rc && ast->integer == 0)
+        rc = make_not(b, arg, &arg);
+    if (rc)
+        return rc;
+    bool unknown = ast->integer == 2;
+    struct tl_expr *e = tl__expr_new(b, unknown ? TL_EXPR_IS_NULL : TL_EXPR_COALESCE,
+                                     tl_type_of(TL_BOOLEAN), unknown ? 1 : 2, ast->position);
+    if (!e)
+        return b->st->code;
+    e->args[0] = arg;
+    if (!unknown && !(e->args[1] = bool_new(b, false, ast->position)))
+        return b->st->code;
+    *out = e;
+    return negate_if(b, ast->negated, out);
+}
+
+/* ---- operators ---- */
+
+static enum tl_code call2(struct tl__binder *b, const char *name, struct tl_expr *left,
+                          struct tl_expr *right, int32_t position, struct tl_expr **out)
+{
+    struct tl_expr *args[2] = {left, right};
+    return tl__call(b, name, args, 2, true, position, out);
+}
+
+static enum tl_code bind_operator(struct tl__block *k, const struct tl_ast *ast,
+                                  struct tl_expr **out)
+{
+    struct tl_expr *args[2] = {NULL, NULL};
+    for (uint32_t i = 0; i < ast->arg_count; i++) {
+        enum tl_code rc = tl__bind(k, ast->args[i], &args[i]);
+        if (rc)
+            return rc;
+    }
+    if (ast->arg_count == 1 && strcmp(ast->name, "+") == 0) {
+        if (!tl__is_number(args[0]->type))
+            return TL__BIND_FAIL(k->b, TL_INVALID, "42883", ast->position,
+                                 "operator does not exist: + %s", tl__type_label(args[0]->type));
+        *out = args[0];
+        return TL_OK;
+    }
+    return tl__call(k->b, ast->name, args, ast->arg_count, true, ast->position, out);
+}
+
+static enum tl_code bind_distinct_from(struct tl__block *k, const struct tl_ast *ast,
+                                       struct tl_expr **out)
+{
+    struct tl_expr *left, *right;
+    enum tl_code rc = tl__bind(k, ast->args[0], &left);
+    if (!rc)
+        rc = tl__bind(k, ast->args[1], &right);
+    if (!rc)
+        rc = call2(k->b, "is_distinct", left, right, ast->position, out);
+    return rc ? rc : negate_if(k->b, ast->negated, out);
+}
+
+static enum tl_code bind_like(struct tl__block *k, const struct tl_ast *ast, struct tl_expr **out)
+{
+    struct tl_expr *args[3];
+    for (uint32_t i = 0; i < ast->arg_count; i++) {
+        enum tl_code rc = tl__bind(k, ast->args[i], &args[i]);
+        if (rc)
+            return rc;
+    }
+    enum tl_code rc = tl__call(k->b, ast->integer ? "ilike" : "like", args, ast->arg_count, true,
+                               ast->position, out);
+    return rc ? rc : negate_if(k->b, ast->negated, out);
+}
+
+static enum tl_code bind_between(struct tl__block *k, const struct tl_ast *ast,
+                                 struct tl_expr **out)
+{
+    struct tl__binder *b = k->b;
+    struct tl_expr *bounds[2];
+    for (uint32_t i = 0; i < 2; i++) {
+        struct tl_expr *left, *right;
+        enum tl_code rc = tl__bind(k, ast->args[0], &left);
+        if (!rc)
+            rc = tl__bind(k, ast->args[1 + i], &right);
+        if (!rc)
+            rc = call2(b, i == 0 ? ">=" : "<=", left, right, ast->position, &bounds[i]);
+        if (rc)
+            return rc;
+    }
+    enum tl_code rc = make_logic(b, TL_EXPR_AND, bounds, 2, ast->position, out);
+    return rc ? rc : negate_if(b, ast->negated, out);
+}
+
+static enum tl_code bind_in(struct tl__block *k, const struct tl_ast *ast, struct tl_expr **out)
+{
+    struct tl__binder *b = k->b;
+    struct tl_expr **args = args_new(b, ast->arg_count);
+    if (!args)
+        return b->st->code;
+    for (uint32_t i = 0; i < ast->arg_count; i++) {
+        enum tl_code rc = tl__bind(k, ast->args[i], &args[i]);
+        if (rc)
+            return rc;
+    }
+    enum tl_code rc;
+    if (ast->arg_count == 2) {
+        rc = call2(b, "=", args[0], args[1], ast->position, out);
+        return rc ? rc : negate_if(b, ast->negated, out);
+    }
+    struct tl_type type;
+    rc = tl__unify(b, args, ast->arg_count, "IN", &type);
+    if (rc)
+        return rc;
+    struct tl_expr *e =
+        tl__expr_new(b, TL_EXPR_IN, tl_type_of(TL_BOOLEAN), ast->arg_count, ast->position);
+    if (!e)
+        return b->st->code;
+    memcpy(e->args, args, ast->arg_count * sizeof(struct tl_expr *));
+    *out = e;
+    return negate_if(b, ast->negated, out);
+}
+
+/* ---- forms of their own ---- */
+
+/* A node of kind with args of one type. */
+static enum tl_code bind_same_type(struct tl__block *k, const struct tl_ast *ast, const char *what,
+                                   struct tl_expr ***out, struct tl_type *type)
+{
+    struct tl_expr **args = args_new(k->b, ast->arg_count);
+    if (!args)
+        return k->b->st->code;
+    for (uint32_t i = 0; i < ast->arg_count; i++) {
+        enum tl_code rc = tl__bind(k, ast->args[i], &args[i]);
+        if (rc)
+            return rc;
+    }
+    *out = args;
+    return tl__unify(k->b, args, ast->arg_count, what, type);
+}
+
+static enum tl_code bind_coalesce(struct tl__block *k, const struct tl_ast *ast,
+                                  struct tl_expr **out)
+{
+    struct tl_expr **args;
+    struct tl_type type;
+    enum tl_code rc = bind_same_type(k, ast, "COALESCE", &args, &type);
+    if (rc)
+        return rc;
+    if (ast->arg_count == 1 || (args[0]->kind == TL_EXPR_CONST && !tl__is_null_const(args[0]))) {
+        *out = args[0];
+        return TL_OK;
+    }
+    struct tl_expr *e = tl__expr_new(k->b, TL_EXPR_COALESCE, type, ast->arg_count, ast->position);
+    if (!e)
+        return k->b->st->code;
+    memcpy(e->args, args, ast->arg_count * sizeof(struct tl_expr *));
+    *out = e;
+    return TL_OK;
+}
+
+static enum tl_code bind_same_type_call(struct tl__block *k, const struct tl_ast *ast,
+                                        const char *what, const char *function,
+                                        struct tl_expr **out)
+{
+    struct tl_expr **args;
+    struct tl_type type;
+    enum tl_code rc = bind_same_type(k, ast, what, &args, &type);
+    return rc ? rc : tl__call(k->b, function, args, ast->arg_count, false, ast->position, out);
+}
+
+static enum tl_code bind_case(struct tl__block *k, const struct tl_ast *ast, struct tl_expr **out)
+{
+    struct tl__binder *b = k->b;
+    uint32_t whens = ast->arg_count / 2;
+    struct tl_expr *e =
+        tl__expr_new(b, TL_EXPR_CASE, tl_type_of(TL_NULL), ast->arg_count, ast->position);
+    struct tl_expr **results = args_new(b, whens + 1);
+    if (!e || !results)
+        return b->st->code;
+    for (uint32_t i = 0; i < whens; i++) {
+        enum tl_code rc;
+        if (ast->operand) {
+            struct tl_expr *left, *right;
+            rc = tl__bind(k, ast->operand, &left);
+            if (!rc)
+                rc = tl__bind(k, ast->args[2 * i], &right);
+            if (!rc)
+                rc = call2(b, "=", left, right, ast->args[2 * i]->position, &e->args[2 * i]);
+        } else {
+            rc = tl__bind_condition(k, ast->args[2 * i], "CASE/WHEN", &e->args[2 * i]);
+        }
+        if (!rc)
+            rc = tl__bind(k, ast->args[2 * i + 1], &results[i]);
+        if (rc)
+            return rc;
+    }
+    const struct tl_ast *otherwise = ast->args[2 * whens];
+    enum tl_code rc =
+        otherwise ? tl__bind(k, otherwise, &results[whens])
+                  : made(b, tl__null_new(b, tl_type_of(TL_NULL), ast->position), &results[whens]);
+    if (!rc)
+        rc = tl__unify(b, results, whens + 1, "CASE", &e->type);
+    for (uint32_t i = 0; i < whens; i++)
+        e->args[2 * i + 1] = results[i];
+    e->args[2 * whens] = results[whens];
+    *out = e;
+    return rc;
+}
+
+static enum tl_code bind_cast(struct tl__block *k, const struct tl_ast *ast, struct tl_expr **out)
+{
+    struct tl_expr *arg;
+    enum tl_code rc = tl__bind(k, ast->args[0], &arg);
+    return rc ? rc : tl__cast(k->b, arg, ast->cast, ast->position, out);
+}
+
+/* ---- aggregates ---- */
+
+static const struct aggregate_name {
+    const char *name;
+    uint8_t plain;    /* enum tl_agg_kind */
+    uint8_t distinct; /* with DISTINCT */
+} aggregate_names[] = {
+    {"count", TL_AGG_COUNT, TL_AGG_COUNT_DISTINCT},
+    {"sum", TL_AGG_SUM, TL_AGG_SUM_DISTINCT},
+    {"avg", TL_AGG_AVG, TL_AGG_AVG_DISTINCT},
+    {"min", TL_AGG_MIN, TL_AGG_MIN},
+    {"max", TL_AGG_MAX, TL_AGG_MAX},
+    {"percentile_disc", TL_AGG_PERCENTILE_DISC, TL_AGG_PERCENTILE_DISC},
+};
+
+/* PostgreSQL's aggregates and window functions that are not built: refused by name. */
+static const char *const refused_aggregates[] = {
+    "array_agg",
+    "string_agg",
+    "json_agg",
+    "jsonb_agg",
+    "json_object_agg",
+    "xmlagg",
+    "bool_and",
+    "bool_or",
+    "every",
+    "bit_and",
+    "bit_or",
+    "bit_xor",
+    "stddev",
+    "stddev_pop",
+    "stddev_samp",
+    "variance",
+    "var_pop",
+    "var_samp",
+    "corr",
+    "covar_pop",
+    "covar_samp",
+    "regr_slope",
+    "mode",
+    "grouping",
+    "row_number",
+    "rank",
+    "dense_rank",
+    "percent_rank",
+    "cume_dist",
+    "ntile",
+    "lag",
+    "lead",
+    "first_value",
+    "last_value",
+    "nth_value",
+    "range_agg",
+    "regr_r2",
+    "any_value",
+    "jsonb_object_agg",
+    "percentile_cont",
+    "unnest",
+    "generate_series",
+};
+
+static const struct aggregate_name *find_aggregate(const char *name)
+{
+    for (size_t i = 0; i < sizeof(aggregate_names) / sizeof(aggregate_names[0]); i++)
+        if (strcmp(aggregate_names[i].name, name) == 0)
+            return &aggregate_names[i];
+    return NULL;
+}
+
+static bool optional_equal(const struct tl_expr *a, const struct tl_expr *b)
+{
+    return a == b || (a && b && tl__expr_equal(a, b));
+}
+
+/* The block's aggregate that is just like `a`, added when it is the first. */
+static enum tl_code add_aggregate(struct tl__block *k, const struct tl_aggregate *a,
+                                  int32_t position, struct tl_expr **out)
+{
+    uint32_t at = 0;
+    for (; at < k->aggregate_count; at++) {
+        const struct tl_aggregate *o = &k->aggregates[at];
+        if (o->kind == a->kind && o->descending == a->descending &&
+            optional_equal(o->arg, a->arg) && optional_equal(o->filter, a->filter) &&
+            optional_equal(o->fraction, a->fraction))
+            break;
+    }
+    if (at == k->aggregate_count) {
+        enum tl_code rc = grow(k->b, (void **)&k->aggregates, k->aggregate_count,
+                               &k->aggregate_capacity, sizeof(*k->aggregates));
+        if (rc)
+            return rc;
+        k->aggregates[k->aggregate_count++] = *a;
+    }
+    struct tl_expr *e =
+        tl__expr_new(k->b, (enum tl_expr_kind)TL__EXPR_AGGREGATE, a->type, 0, position);
+    if (!e)
+        return k->b->st->code;
+    e->index = at;
+    *out = e;
+    return TL_OK;
+}
+
+static enum tl_code aggregate_does_not_exist(struct tl__block *k, const struct tl_ast *ast,
+                                             const struct tl_expr *arg)
+{
+    return TL__BIND_FAIL(k->b, TL_INVALID, "42883", ast->position, "function %s(%s) does not exist",
+                         ast->name, arg ? tl__type_label(arg->type) : "");
+}
+
+/* The type of the aggregate's result over its argument; TL_NULL: there is no such aggregate. */
+static struct tl_type aggregate_type(uint8_t kind, struct tl_type arg)
+{
+    switch (kind) {
+    case TL_AGG_COUNT_STAR:
+    case TL_AGG_COUNT:
+    case TL_AGG_COUNT_DISTINCT:
+        return tl_type_of(TL_BIGINT);
+    case TL_AGG_SUM:
+    case TL_AGG_SUM_DISTINCT:
+        return tl__is_number(arg) || arg.kind == TL_INTERVAL ? tl_sum_type(arg)
+                                                             : tl_type_of(TL_NULL);
+    case TL_AGG_AVG:
+    case TL_AGG_AVG_DISTINCT:
+        return tl__is_number(arg) || arg.kind == TL_INTERVAL ? tl_avg_type(arg)
+                                                             : tl_type_of(TL_NULL);
+    case TL_AGG_PERCENTILE_DISC:
+        return arg;
+    default:
+        return arg.kind == TL_BOOLEAN ? tl_type_of(TL_NULL) : arg;
+    }
+}
+
+static enum tl_code bind_fraction(struct tl__block *k, const struct tl_ast *ast,
+                                  struct tl_aggregate *out)
+{
+    struct tl__binder *b = k->b;
+    const struct tl_ast_call *call = ast->call;
+    if (!call->within_group)
+        return TL__BIND_FAIL(b, TL_INVALID, "42809", ast->position,
+                             "WITHIN GROUP is required for ordered-set aggregate %s", ast->name);
+    if (ast->arg_count != 1 || call->order_count != 1)
+        return TL__BIND_FAIL(b, TL_INVALID, "42883", ast->position,
+                             "function %s takes one fraction and one ORDER BY expression",
+                             ast->name);
+    enum tl_code rc = tl__bind(k, ast->args[0], &out->fraction);
+    if (!rc)
+        rc =
+            tl__coerce(b, &out->fraction, tl_type_of(TL_DOUBLE), "the fraction of percentile_disc");
+    if (rc)
+        return rc;
+    if (!tl__is_column_free(out->fraction))
+        return TL__BIND_FAIL(b, TL_UNSUPPORTED, "0A000", ast->args[0]->position,
+                             "a fraction of percentile_disc that depends on columns is not "
+                             "supported");
+    if (out->fraction->kind == TL_EXPR_CONST && !tl__is_null_const(out->fraction)) {
+        double f = *(const double *)out->fraction->value.data;
+        if (!(f >= 0 && f <= 1))
+            return TL__BIND_FAIL(b, TL_INVALID, "22003", ast->args[0]->position,
+                                 "percentile value %g is not between 0 and 1", f);
+    }
+    out->descending = call->order[0].descending;
+    return tl__bind(k, call->order[0].expr, &out->arg);
+}
+
+static enum tl_code bind_aggregate_body(struct tl__block *k, const struct tl_ast *ast,
+                                        const struct aggregate_name *name, struct tl_aggregate *out)
+{
+    struct tl__binder *b = k->b;
+    const struct tl_ast_call *call = ast->call;
+    enum tl_code rc = TL_OK;
+    out->kind = call->distinct ? name->distinct : name->plain;
+    if (call->star) {
+        if (name->plain != TL_AGG_COUNT)
+            return aggregate_does_not_exist(k, ast, NULL);
+        out->kind = TL_AGG_COUNT_STAR;
+    } else if (name->plain == TL_AGG_PERCENTILE_DISC) {
+        rc = bind_fraction(k, ast, out);
+    } else if (call->within_group) {
+        return TL__BIND_FAIL(b, TL_INVALID, "42809", ast->position,
+                             "%s is not an ordered-set aggregate, so it cannot have WITHIN GROUP",
+                             ast->name);
+    } else if (ast->arg_count == 0 && name->plain == TL_AGG_COUNT) {
+        return TL__BIND_FAIL(b, TL_INVALID, "42809", ast->position,
+                             "count(*) must be used to call a parameterless aggregate function");
+    } else if (ast->arg_count != 1) {
+        return TL__BIND_FAIL(b, TL_INVALID, "42883", ast->position,
+                             "function %s with %u arguments does not exist", ast->name,
+                             ast->arg_count);
+    } else {
+        rc = tl__bind(k, ast->args[0], &out->arg);
+    }
+    if (!rc && call->filter)
+        rc = tl__bind_condition(k, call->filter, "FILTER", &out->filter);
+    if (rc)
+        return rc;
+    if (out->arg && tl__is_open(out->arg)) {
+        rc = tl__coerce(b, &out->arg, tl_type_of(TL_TEXT), NULL);
+        if (rc)
+            return rc;
+    }
+    out->type = aggregate_type(out->kind, out->arg ? out->arg->type : tl_type_of(TL_NULL));
+    if (out->type.kind == TL_NULL)
+        return aggregate_does_not_exist(k, ast, out->arg);
+    return TL_OK;
+}
+
+static enum tl_code bind_aggregate(struct tl__block *k, const struct tl_ast *ast,
+                                   const struct aggregate_name *name, struct tl_expr **out)
+{
+    if (k->in_aggregate)
+        return TL__BIND_FAIL(k->b, TL_INVALID, "42803", ast->position,
+                             "aggregate function calls cannot be nested");
+    if (k->clause)
+        return TL__BIND_FAIL(k->b, TL_INVALID, "42803", ast->position,
+                             "aggregate functions are not allowed in %s", k->clause);
+    struct tl_aggregate a = {0};
+    k->in_aggregate = true;
+    enum tl_code rc = bind_aggregate_body(k, ast, name, &a);
+    k->in_aggregate = false;
+    return rc ? rc : add_aggregate(k, &a, ast->position, out);
+}
+
+static enum tl_code bind_call(struct tl__block *k, const struct tl_ast *ast, struct tl_expr **out)
+{
+    struct tl__binder *b = k->b;
+    const struct tl_ast_call *call = ast->call;
+    const struct aggregate_name *aggregate = find_aggregate(ast->name);
+    if (aggregate)
+        return bind_aggregate(k, ast, aggregate, out);
+    for (size_t i = 0; i < sizeof(refused_aggregates) / sizeof(refused_aggregates[0]); i++)
+        if (strcmp(refused_aggregates[i], ast->name) == 0)
+            return TL__BIND_FAIL(b, TL_UNSUPPORTED, "0A000", ast->position,
+                                 "function %s is not supported", ast->name);
+    const char *said = call->star           ? "(*)"
+                       : call->distinct     ? "DISTINCT"
+                       : call->within_group ? "WITHIN GROUP"
+                       : call->filter       ? "FILTER"
+                                            : NULL;
+    if (said)
+        return TL__BIND_FAIL(b, TL_INVALID, "42809", ast->position,
+                             "%s specified, but %s is not an aggregate function", said, ast->name);
+    if (ast->arg_count > TL_SQL_TARGETS_MAX)
+        return TL__BIND_FAIL(b, TL_LIMIT, "54023", ast->position,
+                             "cannot pass more than %d arguments to a function",
+                             TL_SQL_TARGETS_MAX);
+    struct tl_expr **args = args_new(b, ast->arg_count);
+    if (!args)
+        return b->st->code;
+    for (uint32_t i = 0; i < ast->arg_count; i++) {
+        enum tl_code rc = tl__bind(k, ast->args[i], &args[i]);
+        if (rc)
+            return rc;
+    }
+    /* Names of the table that SQL does not know as functions. */
+    if (strcmp(ast->name, "cast") == 0 || strcmp(ast->name, "is_distinct") == 0 ||
+        strcmp(ast->name, "nullif") == 0 || strcmp(ast->name, "like") == 0 ||
+        strcmp(ast->name, "ilike") == 0)
+        return TL__BIND_FAIL(b, TL_INVALID, "42883", ast->position, "function %s does not exist",
+                             ast->name);
+    return tl__call(b, ast->name, args, ast->arg_count, false, ast->position, out);
+}
+
+/* ---- all of them ---- */
+
+enum tl_code tl__bind(struct tl__block *k, const struct tl_ast *ast, struct tl_expr **out)
+{
+    struct tl__binder *b = k->b;
+    switch ((enum tl_ast_kind)ast->kind) {
+    case TL_AST_NULL:
+        return made(b, tl__null_new(b, tl_type_of(TL_NULL), ast->position), out);
+    case TL_AST_BOOL:
+        return made(b, bool_new(b, ast->integer != 0, ast->position), out);
+    case TL_AST_INT:
+        return made(b, tl__const_new(b, tl_type_of(TL_BIGINT), &ast->integer, ast->position), out);
+    case TL_AST_NUMBER:
+        return tl__number_new(b, ast->text, ast->position, out);
+    case TL_AST_STRING:
+        if (ast->text.size > TL_TEXT_BYTES_MAX)
+            return TL__BIND_FAIL(b, TL_LIMIT, "54000", ast->position,
+                                 "a text is longer than %d bytes", TL_TEXT_BYTES_MAX);
+        return made(b, tl__text_new(b, tl_type_of(TL_NULL), ast->text, ast->position), out);
+    case TL_AST_PARAM:
+        return bind_param(k, ast, out);
+    case TL_AST_COLUMN:
+        return bind_column_ref(k, ast, out);
+    case TL_AST_STAR:
+        return TL__BIND_FAIL(b, TL_INVALID, "42601", ast->position, "* is not allowed here");
+    case TL_AST_OP:
+        return bind_operator(k, ast, out);
+    case TL_AST_AND:
+    case TL_AST_OR:
+    case TL_AST_NOT:
+        return bind_logic(k, ast, out);
+    case TL_AST_IS_NULL:
+        return bind_is_null(k, ast, out);
+    case TL_AST_IS_BOOL:
+        return bind_is_bool(k, ast, out);
+    case TL_AST_IS_DISTINCT:
+        return bind_distinct_from(k, ast, out);
+    case TL_AST_IN:
+        return bind_in(k, ast, out);
+    case TL_AST_BETWEEN:
+        return bind_between(k, ast, out);
+    case TL_AST_LIKE:
+        return bind_like(k, ast, out);
+    case TL_AST_CALL:
+        return bind_call(k, ast, out);
+    case TL_AST_CAST:
+        return bind_cast(k, ast, out);
+    case TL_AST_CASE:
+        return bind_case(k, ast, out);
+    case TL_AST_COALESCE:
+        return bind_coalesce(k, ast, out);
+    case TL_AST_NULLIF:
+        return bind_same_type_call(k, ast, "NULLIF", "nullif", out);
+    case TL_AST_GREATEST:
+        return bind_same_type_call(k, ast, "GREATEST", "greatest", out);
+    case TL_AST_LEAST:
+        return bind_same_type_call(k, ast, "LEAST", "least", out);
+    case TL_AST_SUBSCRIPT:
+        return bind_subscript(k, ast, out);
+    }
+    return TL__BIND_FAIL(b, TL_UNSUPPORTED, "0A000", ast->position,
+                         "this expression is not supported");
+}
+
+/* ---- questions about expressions ---- */
+
+static bool const_equal(const struct tl_expr *a, const struct tl_expr *b)
+{
+    bool null = tl__is_null_const(a);
+    if (null != tl__is_null_const(b) || a->value.type.kind != b->value.type.kind)
+        return false;
+    if (null)
+        return true;
+    if (a->value.type.kind == TL_TEXT)
+        return tl_slice_eq(*(const struct tl_slice *)a->value.data,
+                           *(const struct tl_slice *)b->value.data);
+    return memcmp(a->value.data, b->value.data, tl_kind_width(a->value.type.kind)) == 0;
+}
+
+bool tl__expr_equal(const struct tl_expr *a, const struct tl_expr *b)
+{
+    if (a->kind != b->kind || a->arg_count != b->arg_count || a->index != b->index ||
+        a->function != b->function)
+        return false;
+    if (a->kind == TL_EXPR_PARAM)
+        return true;
+    if (!tl_type_eq(a->type, b->type) || (a->kind == TL_EXPR_CONST && !const_equal(a, b)))
+        return false;
+    for (uint32_t i = 0; i < a->arg_count; i++)
+        if (!tl__expr_equal(a->args[i], b->args[i]))
+            return false;
+    return true;
+}
+
+bool tl__is_column_free(const struct tl_expr *e)
+{
+    if (e->kind == TL_EXPR_COLUMN || (int)e->kind == TL__EXPR_AGGREGATE)
+        return false;
+    for (uint32_t i = 0; i < e->arg_count; i++)
+        if (!tl__is_column_free(e->args[i]))
+            return false;
+    return true;
+}
+
+/* How sure a name is: 2 from a column or a function, 1 from a cast or CASE, 0 none. */
+static int figure(const struct tl_ast *ast, const char **name)
+{
+    switch ((enum tl_ast_kind)ast->kind) {
+    case TL_AST_COLUMN:
+        *name = ast->name;
+        return 2;
+    case TL_AST_SUBSCRIPT:
+        return figure(ast->args[0], name);
+    case TL_AST_CALL:
+        *name = ast->label ? ast->label : ast->name;
+        return 2;
+    case TL_AST_NULLIF:
+        *name = "nullif";
+        return 2;
+    case TL_AST_COALESCE:
+        *name = "coalesce";
+        return 2;
+    case TL_AST_GREATEST:
+        *name = "greatest";
+        return 2;
+    case TL_AST_LEAST:
+        *name = "least";
+        return 2;
+    case TL_AST_BOOL:
+        *name = "bool";
+        return 1;
+    case TL_AST_CAST:
+        if (ast->label) {
+            *name = ast->label;
+            return 2;
+        }
+        if (figure(ast->args[0], name) > 1)
+            return 2;
+        *name = ast->cast->name;
+        return 1;
+    case TL_AST_CASE: {
+        const struct tl_ast *otherwise = ast->args[ast->arg_count - 1];
+        if (otherwise && figure(otherwise, name) > 1)
+            return 2;
+        *name = "case";
+        return 1;
+    }
+    default:
+        return 0;
+    }
+}
+
+const char *tl__figure_name(const struct tl_ast *ast)
+{
+    const char *name = "?column?";
+    return figure(ast, &name) > 0 ? name : "?column?";
+}
