@@ -6,11 +6,31 @@ target_link_libraries(bench_encoding PRIVATE tl_storage)
 
 # What the command line and its tests share: everything in tools/ but the programs' mains.
 add_library(tl_tools STATIC
+    tools/batch_file.c
     tools/batch_writer.c
+    tools/client.c
+    tools/cmd_admin.c
+    tools/cmd_generate.c
+    tools/cmd_import.c
+    tools/cmd_query.c
+    tools/command.c
+    tools/door.c
     tools/generator.c
     tools/generator_data.c
     tools/generator_math.c
     tools/generator_out.c
-    tools/generator_world.c)
+    tools/generator_world.c
+    tools/import_plan.c
+    tools/input.c
+    tools/output.c
+    tools/parse_csv.c
+    tools/parse_log.c
+    tools/parse_ndjson.c
+    tools/result.c
+    tools/values.c)
 target_link_libraries(tl_tools PUBLIC tl_engine PkgConfig::NGHTTP2 PkgConfig::ZLIB PkgConfig::ZSTD
-    PkgConfig::XXHASH)
+    PkgConfig::XXHASH PkgConfig::JANSSON)
+
+add_executable(tally EXCLUDE_FROM_ALL tools/tally.c)
+target_link_libraries(tally PRIVATE tl_tools)
+

@@ -253,8 +253,8 @@ uint32_t tl__gen_props(const struct tl_generator *g, const struct tl_gen_event *
     if (h % 3)
         return 0;
     uint32_t count = 0;
-    struct out plan = {values[count]};
-    keys[count++] = "plan";
+    keys[count] = "plan";
+    struct out plan = {values[count++]};
     put(&plan, plans[(e->session ^ (uint32_t)(h >> 40)) & 3]);
     put_char(&plan, 0);
     if (h & 0x100) {
