@@ -6,9 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
-#include <time.h>
 
 static const char MAGIC[8] = "TLBATCH1";
 enum { HEAD = 8 };
@@ -86,12 +84,4 @@ void tl_batch_file_free(struct tl_batch_file *f)
     free(f->batches);
     free(f->batch_rows);
     *f = (struct tl_batch_file){0};
-}
-
-uint64_t tl_random_seed(void)
-{
-    uint64_t v;
-    if (getrandom(&v, sizeof(v), 0) != sizeof(v))
-        v = (uint64_t)time(NULL) * 0x9e3779b97f4a7c15ULL;
-    return v;
 }

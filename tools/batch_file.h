@@ -29,7 +29,4 @@ TL_CHECK enum tl_code tl_batch_file_load(const char *path, struct tl_batch_file 
                                          struct tl_status *st);
 void tl_batch_file_free(struct tl_batch_file *f);
 
-/* Chance for names that must not be used twice. */
-uint64_t tl_random_seed(void);
-
 #endif

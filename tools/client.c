@@ -22,10 +22,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "base/clock.h"
 
 volatile int tl_client_interrupted;
 
@@ -98,9 +98,7 @@ struct tl_appender {
 
 static uint64_t now_ms(void)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+    return tl_clock_mono_ns(tl_clock_system()) / 1000000;
 }
 
 /* ---- what nghttp2 calls ---- */

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <xxhash.h>
 
+#include "base/random.h"
 #include "tools/batch_file.h"
 #include "tools/command.h"
 #include "tools/generator.h"
@@ -147,17 +148,21 @@ static void on_ack(void *arg, const struct tl_client_ack *ack)
 }
 
 /* The same options are the same producer: a run is continued, not repeated. */
-static size_t producer_name(const struct generate_options *o, char out[64])
+static enum tl_code producer_name(const struct generate_options *o, char out[64], size_t *size,
+                                  struct tl_status *st)
 {
     uint64_t h = XXH3_64bits(&o->model.seed, sizeof(o->model.seed));
     uint64_t parts[] = {o->model.merchants, o->model.events,      (uint64_t)o->model.from_us,
                         o->model.days,      o->model.batch_rows,  o->model.event_ids,
                         o->model.props,     o->model.ip_prefixes, o->model.server_fields};
     h = XXH3_64bits_withSeed(parts, sizeof(parts), h);
-    if (o->again)
-        return (size_t)snprintf(out, 64, "generate-%016llx-%llx", (unsigned long long)h,
-                                (unsigned long long)tl_random_seed());
-    return (size_t)snprintf(out, 64, "generate-%016llx", (unsigned long long)h);
+    uint64_t chance = 0;
+    if (o->again && tl_random_seed_from_os(&chance, st))
+        return st->code;
+    *size = o->again ? (size_t)snprintf(out, 64, "generate-%016llx-%llx", (unsigned long long)h,
+                                        (unsigned long long)chance)
+                     : (size_t)snprintf(out, 64, "generate-%016llx", (unsigned long long)h);
+    return TL_OK;
 }
 
 struct sink {
@@ -173,8 +178,10 @@ static enum tl_code open_sink(const struct generate_options *o, struct sink *s,
 {
     if (o->place.server || o->place.data) {
         char producer[64];
-        size_t size = producer_name(o, producer);
-        enum tl_code rc = tl_place_open(&o->place, false, false, &s->door, st);
+        size_t size = 0;
+        enum tl_code rc = producer_name(o, producer, &size, st);
+        if (!rc)
+            rc = tl_place_open(&o->place, false, false, &s->door, st);
         if (!rc)
             rc = tl_door_append_open(s->door, tl_slice_of(producer, size), true, on_ack, outcome,
                                      st);

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <xxhash.h>
 
-#include "tools/batch_file.h"
+#include "base/random.h"
 #include "tools/command.h"
 #include "tools/import_plan.h"
 #include "tools/values.h"
@@ -606,7 +606,9 @@ static enum tl_code import_records(struct import *im, struct tl_input *in, struc
 static enum tl_code producer_name(const struct import *im, char out[64], size_t *size,
                                   struct tl_status *st)
 {
-    uint64_t h = tl_random_seed();
+    uint64_t h;
+    if (tl_random_seed_from_os(&h, st))
+        return st->code;
     if (strcmp(im->path, "-") != 0 && !im->o->again) {
         FILE *f = fopen(im->path, "rb");
         XXH3_state_t *state = XXH3_createState();

@@ -6,8 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "base/clock.h"
 
 bool tl_args_flag(struct tl_args *a, const char *name)
 {
@@ -134,9 +135,7 @@ int tl_command_fail(const char *command, const struct tl_status *st)
 
 static uint64_t now_us(void)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+    return tl_clock_mono_ns(tl_clock_system()) / 1000;
 }
 
 void tl_progress_init(struct tl_progress *p, const char *label, bool quiet)

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "base/assert.h"
+#include "base/clock.h"
 #include "tools/result.h"
 
 enum {
@@ -345,9 +346,7 @@ done:
 
 static uint64_t now_us(void)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+    return tl_clock_mono_ns(tl_clock_system()) / 1000;
 }
 
 enum tl_code tl_door_query(struct tl_door *d, const struct tl_door_query *q, uint64_t *elapsed_us,
