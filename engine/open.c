@@ -25,6 +25,8 @@ enum { DEFAULT_SHARDS = 8, SHARDS_MAX = 256, LOAD_TRIES = 8 };
 #define MEMORY_MIN       (64ULL << 20)
 #define DEFAULT_REJECTS  (64ULL << 20)
 #define DEFAULT_SEAL_AGE 600000
+/* Twice the largest batch: what lies idle stays small beside the data. */
+#define DEFAULT_LOG_FILE (2ULL * TALLY_BATCH_BYTES_MAX)
 #define LOG_DIR          "log"
 #define LOCK_FILE        "LOCK"
 
@@ -331,7 +333,10 @@ static enum tl_code recover(struct tally *db, struct tl_status *st)
         return st->code;
     if (remove_orphans(db, st))
         return st->code;
-    struct tl_log_options options = {.file_bytes = db->options.log_file_bytes,
+    struct tl_log_options options = {.file_bytes = db->options.log_file_bytes
+                                                      ? db->options.log_file_bytes
+                                                      : DEFAULT_LOG_FILE,
+                                     .spare_files = 1,
                                      .log_id = db->log_id,
                                      .known_durable = db->flushed_position};
     struct tl_log_recovered recovered;

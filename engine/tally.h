@@ -70,7 +70,7 @@ TALLY_API void tally_close(struct tally *db);
 
 enum {
     TALLY_PRODUCER_BYTES_MAX = 64,
-    TALLY_BATCH_BYTES_MAX = 16 << 20,
+    TALLY_BATCH_BYTES_MAX = 8 << 20,
     TALLY_BATCH_ROWS_MAX = 131072
 };
 

@@ -26,7 +26,7 @@
 enum {
     QUEUE_ITEMS_MAX = 65536,
     GROUP_ITEMS_MAX = 4096,
-    GROUP_BODY_BYTES_MAX = 12 << 20, /* the next batch joins while the group holds less */
+    GROUP_BODY_BYTES_MAX = 6 << 20, /* the next batch joins while the group holds less */
     GROUP_ARENA_CHUNK = 1 << 20,
 };
 #define QUEUE_BYTES_MAX (64ULL << 20)
