@@ -34,3 +34,7 @@ target_link_libraries(tl_tools PUBLIC tl_engine PkgConfig::NGHTTP2 PkgConfig::ZL
 add_executable(tally EXCLUDE_FROM_ALL tools/tally.c)
 target_link_libraries(tally PRIVATE tl_tools)
 
+
+# The timed parts of tools/bench (not installed).
+add_executable(tally-bench EXCLUDE_FROM_ALL tools/bench.c)
+target_link_libraries(tally-bench PRIVATE tl_tools)
