@@ -1,0 +1,259 @@
+/*
+ * tools/tallyd.c: the server's program: settings, log lines, the database's and servers' lives.
+ *
+ * Order of the end: the servers drain and stop, then the database is closed (it waits for batches
+ * in flight), then the servers are freed, since a batch's completion speaks to them.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "engine/tally.h"
+#include "tools/tallyd_config.h"
+#include "wire/server.h"
+
+enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_IN_USE = 3 };
+
+/* ---- log lines ---- */
+
+struct logger {
+    bool json;
+    int level; /* the least that is written */
+};
+
+static const char *const level_names[] = {"debug", "info", "warn", "error"};
+
+static void put_quoted(struct tl_buffer *b, const char *text)
+{
+    tl_buffer_put_u8(b, '"');
+    for (const uint8_t *p = (const uint8_t *)text; *p; p++) {
+        if (*p == '"' || *p == '\\')
+            tl_buffer_printf(b, "\\%c", *p);
+        else if (*p < 0x20)
+            tl_buffer_printf(b, "\\u%04x", *p);
+        else
+            tl_buffer_put_u8(b, *p);
+    }
+    tl_buffer_put_u8(b, '"');
+}
+
+/* One line, written at once: lines of several threads do not mix. */
+static void log_line(void *arg, int level, const char *event, const char *detail)
+{
+    const struct logger *l = arg;
+    if (level < l->level || level < 0 || level > 3)
+        return;
+    int64_t us = tl_clock_wall_us(tl_clock_system());
+    time_t seconds = (time_t)(us / 1000000);
+    struct tm tm;
+    char when[40];
+    gmtime_r(&seconds, &tm);
+    size_t n = strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%S", &tm);
+    snprintf(when + n, sizeof(when) - n, ".%03dZ", (int)(us / 1000 % 1000));
+    struct tl_buffer b;
+    tl_buffer_init(&b, "log line", 4096);
+    if (l->json) {
+        tl_buffer_printf(&b, "{\"ts\":\"%s\",\"level\":\"%s\",\"event\":", when,
+                         level_names[level]);
+        put_quoted(&b, event);
+        if (detail && detail[0]) {
+            tl_buffer_printf(&b, ",\"detail\":");
+            put_quoted(&b, detail);
+        }
+        tl_buffer_put_u8(&b, '}');
+    } else {
+        tl_buffer_printf(&b, "ts=%s level=%s event=%s", when, level_names[level], event);
+        if (detail && detail[0]) {
+            tl_buffer_printf(&b, " detail=");
+            put_quoted(&b, detail);
+        }
+    }
+    tl_buffer_put_u8(&b, '\n');
+    if (!b.failed)
+        (void)!write(STDERR_FILENO, b.data, b.size);
+    tl_buffer_deinit(&b);
+}
+
+/* ---- recovery ---- */
+
+struct recovery {
+    struct logger *logger;
+    bool terminal;
+    bool shown;
+    uint64_t shown_ns;
+};
+
+struct context {
+    struct logger logger;
+    struct recovery recovery;
+};
+
+static void on_log(void *arg, int level, const char *event, const char *detail)
+{
+    struct context *c = arg;
+    log_line(&c->logger, level, event, detail);
+}
+
+static void on_progress(void *arg, uint64_t rows, uint64_t done, uint64_t total)
+{
+    enum { TERMINAL_NS = 100 * 1000 * 1000 };
+    static const uint64_t log_ns = 5ull * 1000 * 1000 * 1000;
+    struct context *c = arg;
+    struct recovery *r = &c->recovery;
+    uint64_t now = tl_clock_mono_ns(tl_clock_system());
+    if (r->shown_ns == 0)
+        r->shown_ns = now; /* a short recovery stays silent */
+    if (now - r->shown_ns < (r->terminal ? TERMINAL_NS : log_ns))
+        return;
+    r->shown_ns = now;
+    double percent = total ? 100.0 * (double)done / (double)total : 100.0;
+    if (r->terminal) {
+        r->shown = true;
+        fprintf(stderr, "\rreplaying the log: %" PRIu64 " rows, %.0f %% ", rows, percent);
+        fflush(stderr);
+    } else {
+        char text[96];
+        snprintf(text, sizeof(text), "%" PRIu64 " rows, %" PRIu64 " of %" PRIu64 " bytes", rows,
+                 done, total);
+        log_line(&c->logger, 1, "recovery", text);
+    }
+}
+
+/* ---- the program ---- */
+
+static int usage(const char *text)
+{
+    fprintf(stderr, "tallyd: %s\n", text);
+    return EXIT_USAGE;
+}
+
+/* As many sockets as the system lets us have. */
+static void raise_file_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static struct tl_wire_limits limits_of(const struct tallyd_config *c)
+{
+    struct tl_wire_limits limits = tl_wire_limits_default();
+    limits.connections_max = (uint32_t)c->connections;
+    limits.streams_per_connection_max = (uint32_t)c->streams;
+    limits.drain_ms = c->drain_ms;
+    limits.idle_ms = c->idle_ms;
+    /* An eighth of the memory is what clients' bytes may take until the engine has them. */
+    limits.window_budget_bytes = c->memory_bytes / 8;
+    return limits;
+}
+
+static const char *door_of(const char *address)
+{
+    return address && strcmp(address, "off") != 0 ? address : NULL;
+}
+
+static int serve(struct context *context, const struct tallyd_config *c, struct tally *db)
+{
+    struct tl_status st = TL_STATUS_INIT;
+    struct tl_server_options options = {
+        .db = db,
+        .grpc = door_of(c->grpc),
+        .http = door_of(c->http),
+        .insecure = c->insecure,
+        .tls_cert = c->tls_cert,
+        .tls_key = c->tls_key,
+        .query_workers = (uint32_t)c->query_workers,
+        .signals = true,
+        .limits = limits_of(c),
+        .log = on_log,
+        .arg = context,
+    };
+    struct tl_server *server = NULL;
+    enum tl_code rc = tl_server_open(&options, &server, &st);
+    if (rc) {
+        fprintf(stderr, "tallyd: %s\n", st.text);
+        tally_close(db);
+        return rc == TL_INVALID || rc == TL_UNSUPPORTED ? EXIT_USAGE : EXIT_FAILED;
+    }
+    printf("tallyd ready:");
+    if (options.grpc)
+        printf(" grpc=%s", tl_server_address(server, TL_DOOR_GRPC));
+    if (options.http)
+        printf(" http=%s", tl_server_address(server, TL_DOOR_HTTP));
+    printf(" data=%s\n", c->data);
+    fflush(stdout);
+    tl_server_run(server);
+    bool healthy = tally_ready(db);
+    tally_close(db);
+    tl_server_free(server);
+    on_log(context, 1, "ended", healthy ? "" : "the store had failed");
+    return healthy ? EXIT_OK : EXIT_FAILED;
+}
+
+static int run(const struct tallyd_config *c)
+{
+    struct context context = {0};
+    context.logger.json = strcmp(c->log_format, "json") == 0;
+    for (int i = 0; i < 4; i++) {
+        if (strcmp(c->log_level, level_names[i]) == 0)
+            context.logger.level = i;
+    }
+    context.recovery.terminal = isatty(STDERR_FILENO);
+    raise_file_limit();
+    signal(SIGPIPE, SIG_IGN);
+
+    struct tally_options options = {
+        .shards = (uint32_t)c->shards,
+        .memory_bytes = (size_t)(c->memory_bytes - c->memory_bytes / 8),
+        .rejects_bytes = c->rejects_bytes,
+        .query_threads = (uint32_t)c->query_threads,
+        .query_memory_bytes = c->query_memory_bytes,
+        .query_timeout_ms = c->query_timeout_ms,
+        .io = c->io,
+        .progress = on_progress,
+        .log = on_log,
+        .arg = &context,
+    };
+    struct tally *db = NULL;
+    struct tl_status st = TL_STATUS_INIT;
+    enum tl_code rc = tally_open(c->data, &options, &db, &st);
+    if (context.recovery.shown)
+        fputc('\n', stderr);
+    if (rc) {
+        fprintf(stderr, "tallyd: %s\n", st.text);
+        return rc == TL_BUSY ? EXIT_IN_USE : EXIT_FAILED;
+    }
+    return serve(&context, c, db);
+}
+
+int main(int argc, char **argv)
+{
+    struct tallyd_config c;
+    struct tl_status st = TL_STATUS_INIT;
+    int code = EXIT_OK;
+    if (tallyd_config_read(argc, argv, &c, &st)) {
+        code = usage(st.text);
+    } else if (c.help) {
+        tallyd_config_help(stdout);
+    } else if (c.version) {
+        printf("tallyd %s\n", TALLY_VERSION);
+    } else if (c.pg) {
+        code = usage("--pg: PostgreSQL's wire protocol is not built yet; ask over gRPC, with "
+                     "`tally query` for example");
+    } else if (c.check_config) {
+        tallyd_config_print(&c, stdout);
+    } else {
+        code = run(&c);
+    }
+    tallyd_config_deinit(&c);
+    return code;
+}

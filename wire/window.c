@@ -1,0 +1,65 @@
+#include "wire/window.h"
+
+#include "base/assert.h"
+
+void tl_window_budget_init(struct tl_window_budget *b, size_t limit_bytes)
+{
+    *b = (struct tl_window_budget){.limit_bytes = limit_bytes};
+    b->line.prev = b->line.next = &b->line;
+}
+
+bool tl_window_charge(struct tl_window_budget *b, size_t size)
+{
+    if (size > b->limit_bytes - b->lent_bytes)
+        return false;
+    b->lent_bytes += size;
+    if (b->lent_bytes > b->peak_bytes)
+        b->peak_bytes = b->lent_bytes;
+    return true;
+}
+
+void tl_window_wait(struct tl_window_budget *b, struct tl_window_waiter *w)
+{
+    if (w->waiting)
+        return;
+    w->waiting = true;
+    w->prev = b->line.prev;
+    w->next = &b->line;
+    w->prev->next = w;
+    w->next->prev = w;
+}
+
+void tl_window_unwait(struct tl_window_waiter *w)
+{
+    if (!w->waiting)
+        return;
+    w->waiting = false;
+    w->prev->next = w->next;
+    w->next->prev = w->prev;
+}
+
+void tl_window_release(struct tl_window_budget *b, size_t size)
+{
+    tl_assert(size <= b->lent_bytes);
+    b->lent_bytes -= size;
+    b->released = b->released || size > 0;
+}
+
+void tl_window_wake(struct tl_window_budget *b)
+{
+    if (!b->released)
+        return;
+    b->released = false;
+    struct tl_window_waiter woken = {.prev = b->line.prev, .next = b->line.next};
+    if (!tl_window_scarce(b))
+        return;
+    /* Moves the line aside: who waits again stands in the new one. */
+    woken.next->prev = &woken;
+    woken.prev->next = &woken;
+    b->line.prev = b->line.next = &b->line;
+    while (woken.next != &woken) {
+        struct tl_window_waiter *w = woken.next;
+        tl_window_unwait(w);
+        w->retry(w);
+    }
+}

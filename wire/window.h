@@ -1,0 +1,46 @@
+/*
+ * wire/window.h: the server-wide budget of flow-control windows.
+ *
+ * What a connection may have sent and we have not yet dealt with is bounded by its window. Each
+ * connection holds a charge of this budget for its window; larger windows are lent from it, and
+ * the sum of all charges never exceeds the limit, so neither does the memory that clients can
+ * make us hold. A connection whose message does not fit waits in a line, which is woken when
+ * something was given back. While somebody waits, the others' windows shrink to what their messages
+ * need.
+ *
+ * Threads    loop.
+ */
+#ifndef TALLY_WIRE_WINDOW_H
+#define TALLY_WIRE_WINDOW_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct tl_window_waiter {
+    struct tl_window_waiter *prev, *next;
+    bool waiting;
+    void (*retry)(struct tl_window_waiter *w); /* room was given back; may wait again */
+};
+
+struct tl_window_budget {
+    size_t limit_bytes;
+    size_t lent_bytes; /* <= limit_bytes, always */
+    size_t peak_bytes;
+    bool released;                /* since the line was woken */
+    struct tl_window_waiter line; /* head of a ring, oldest first */
+};
+
+void tl_window_budget_init(struct tl_window_budget *b, size_t limit_bytes);
+/* False: it does not fit; nothing was charged. */
+bool tl_window_charge(struct tl_window_budget *b, size_t size);
+void tl_window_release(struct tl_window_budget *b, size_t size);
+/* Asks each waiter once again if something was given back since; once per turn of the loop. */
+void tl_window_wake(struct tl_window_budget *b);
+void tl_window_wait(struct tl_window_budget *b, struct tl_window_waiter *w);
+void tl_window_unwait(struct tl_window_waiter *w);
+static inline bool tl_window_scarce(const struct tl_window_budget *b)
+{
+    return b->line.next != &b->line;
+}
+
+#endif
