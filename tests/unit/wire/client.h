@@ -243,6 +243,7 @@ static inline void client_half_close(struct client *c, struct client_stream *s)
 static inline bool client_message(const struct client_stream *s, size_t i, struct tl_slice *out)
 {
     size_t at = 0;
+    *out = (struct tl_slice){0};
     for (;; i--) {
         if (s->got_size - at < 5)
             return false;
