@@ -118,8 +118,10 @@ enum tl_code tl__log_file_header_decode(const uint8_t in[TL__LOG_PAGE],
         return TL_FAIL(st, TL_UNSUPPORTED, "a log file of version %u with features %x, known is %d",
                        version, features, TL__LOG_VERSION);
     if (zero != 0 || h.number == 0 || h.incarnation == 0 || h.first_position == 0 ||
-        h.first_group == 0 || h.file_bytes < TL_LOG_FILE_BYTES_MIN ||
-        h.file_bytes > TL__LOG_FILE_BYTES_MAX || h.file_bytes % TL__LOG_PAGE != 0)
+        h.first_group == 0 || h.number > TL__LOG_NUMBER_MAX || h.incarnation > TL__LOG_NUMBER_MAX ||
+        h.first_position > TL__LOG_NUMBER_MAX || h.first_group > TL__LOG_NUMBER_MAX ||
+        h.file_bytes < TL_LOG_FILE_BYTES_MIN || h.file_bytes > TL__LOG_FILE_BYTES_MAX ||
+        h.file_bytes % TL__LOG_PAGE != 0)
         return TL_FAIL(st, TL_CORRUPT, "the log file's header makes no sense");
     *out = h;
     return TL_OK;
@@ -188,7 +190,8 @@ static uint64_t parse_name(const char *name, const char *prefix)
     size_t n = strspn(digits, "0123456789");
     if (n < 10 || n > 18 || (n > 10 && digits[0] == '0') || strcmp(digits + n, ".log") != 0)
         return 0;
-    return strtoull(digits, NULL, 10);
+    uint64_t number = strtoull(digits, NULL, 10);
+    return number <= TL__LOG_NUMBER_MAX ? number : 0;
 }
 
 static int compare_numbers(const void *a, const void *b)

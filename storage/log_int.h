@@ -22,6 +22,7 @@ enum {
     TL__LOG_NAME_MAX = TL_LOG_DIR_MAX + 32,
 };
 #define TL__LOG_FILE_BYTES_MAX (1ULL << 40)
+#define TL__LOG_NUMBER_MAX     (1ULL << 56) /* of positions, groups, files: sums do not overflow */
 
 _Static_assert(TL_LOG_RECORD_BYTES_MAX + TL__LOG_GROUP_HEADER + TL__LOG_RECORD_HEADER <=
                    TL_LOG_GROUP_BYTES_MAX,

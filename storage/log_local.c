@@ -150,6 +150,14 @@ static enum tl_code group_append(struct local_log *log, uint8_t type, const stru
     return TL_OK;
 }
 
+/* Nothing reaches these numbers by writing; a file made by hand may hold them. */
+static bool numbers_used_up(const struct local_log *log)
+{
+    uint64_t last = TL__LOG_NUMBER_MAX - 2; /* the mark at the close takes one more */
+    return log->next_position >= last || log->next_group >= last || log->header.number >= last ||
+           log->next_incarnation >= last;
+}
+
 static enum tl_code local_append(struct tl_log *base, uint8_t type, const struct tl_slice *slices,
                                  uint32_t count, uint64_t *position, struct tl_status *st)
 {
@@ -171,6 +179,8 @@ static enum tl_code local_append(struct tl_log *base, uint8_t type, const struct
     if (!group_empty(&log->open) &&
         log->open.bytes.size + TL__LOG_RECORD_HEADER + size > log->group_bytes_max)
         return TL_FAIL(st, TL_BUSY, "the log's open group is full");
+    if (numbers_used_up(log))
+        return TL_FAIL(st, TL_LIMIT, "the log's numbers are used up");
     return group_append(log, type, slices, count, size, position, st);
 }
 
@@ -466,7 +476,7 @@ static void local_close(struct tl_log *base)
     struct tl_status ignored = TL_STATUS_INIT;
     uint64_t durable;
     (void)!local_commit_wait(base, &durable, &ignored);
-    if (!log->poison.code && !log->marked)
+    if (!log->poison.code && !log->marked && !numbers_used_up(log))
         write_mark(log);
     prepare_drop(log);
     local_free(log);

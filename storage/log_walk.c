@@ -110,17 +110,24 @@ static enum tl_code open_file(struct tl__log_walker *w, uint64_t number, struct 
 {
     char name[TL__LOG_NAME_MAX];
     tl__log_name(name, w->dir, number);
-    struct tl_file *f = NULL;
-    enum tl_code rc = tl_io_open(w->io, name, TL_IO_READ, &f, st);
-    if (rc)
-        return rc;
-    rc = read_file_header(f, number, header, st);
-    if (rc) {
+    for (int attempt = 1;; attempt++) {
+        struct tl_file *f = NULL;
+        enum tl_code rc = tl_io_open(w->io, name, TL_IO_READ, &f, st);
+        if (rc)
+            return rc;
+        rc = read_file_header(f, number, header, st);
+        if (!rc) {
+            *file = f;
+            return TL_OK;
+        }
         tl_io_close(f);
-        return rc == TL_CORRUPT ? corrupt_at(w, number, 0, st) : rc;
+        if (rc != TL_CORRUPT)
+            return rc;
+        /* Trimmed and begun anew between the two calls? Then the name is gone by now. */
+        if (!w->live || attempt == 2)
+            return corrupt_at(w, number, 0, st);
+        tl_status_clear(st);
     }
-    *file = f;
-    return TL_OK;
 }
 
 /* Goes on in the file at `index`, which was opened and checked. */
@@ -166,14 +173,11 @@ static bool was_trimmed(struct tl__log_walker *w)
     struct tl__log_file_header now;
     struct tl_file *file = NULL;
     struct tl_status ignored = TL_STATUS_INIT;
-    char name[TL__LOG_NAME_MAX];
-    tl__log_name(name, w->dir, w->header.number);
-    enum tl_code rc = tl_io_open(w->io, name, TL_IO_READ, &file, &ignored);
+    enum tl_code rc = open_file(w, w->header.number, &file, &now, &ignored);
     if (rc)
         return rc == TL_NOT_FOUND;
-    rc = read_file_header(file, w->header.number, &now, &ignored);
     tl_io_close(file);
-    return rc == TL_OK && now.incarnation != w->header.incarnation;
+    return now.incarnation != w->header.incarnation;
 }
 
 /* Lists the directory and enters the file in which the records after `after` begin. */
@@ -273,7 +277,7 @@ static enum tl_code read_group(struct tl__log_walker *w, const char **why, struc
     /* The checksums hold: from here on a wrong field is no torn write. */
     if (g.records == 0 || g.known_durable >= g.first_position ||
         g.records > g.payload_size / TL__LOG_RECORD_HEADER ||
-        g.first_position > UINT64_MAX - g.records || g.number == UINT64_MAX)
+        g.first_position > TL__LOG_NUMBER_MAX - g.records || g.number >= TL__LOG_NUMBER_MAX)
         return TL_FAIL(st, TL_CORRUPT, "the group's header makes no sense");
     w->group = g;
     w->payload = tl_slice_of(bytes + TL__LOG_GROUP_HEADER, g.payload_size);

@@ -38,9 +38,11 @@ enum {
     CHECKPOINT_TXN_BYTES = 256 << 10, /* a checkpoint's edits are gathered up to here */
     WANTS_BYTES_MIN = 1 << 20,
     TXN_BYTES_MAX = TL_MANIFEST_EDIT_BYTES_MAX + CHECKPOINT_TXN_BYTES,
-    NAME_MAX_BYTES = 32,
+    NAME_MAX_BYTES = 48,
     READ_ONLY_ATTEMPTS = 100,
 };
+
+#define NUMBER_MAX (1ULL << 56) /* docs/FORMAT.md, "Conventions" */
 
 static const uint8_t file_magic[8] = {'T', 'A', 'L', 'L', 'Y', 'M', 'A', 'N'};
 static const char current_name[] = "CURRENT", temp_name[] = "CURRENT.tmp";
@@ -84,7 +86,8 @@ static uint64_t parse_name(const char *name)
     size_t n = strspn(digits, "0123456789");
     if (n < 6 || n > 18 || (n > 6 && digits[0] == '0') || digits[n] != '\0')
         return 0;
-    return strtoull(digits, NULL, 10);
+    uint64_t number = strtoull(digits, NULL, 10);
+    return number <= NUMBER_MAX ? number : 0;
 }
 
 /* File header: one page: "TALLYMAN", u16 version, u16 zero, u32 feature bits, u64 id, u64 number;
@@ -183,7 +186,7 @@ static void txn_begin(struct tl_buffer *b)
 static enum tl_code current_read(struct tl_io *io, uint64_t *number, uint64_t *id,
                                  struct tl_status *st)
 {
-    char text[64], expected[64];
+    char text[80], expected[80];
     size_t got = 0;
     struct tl_file *file = NULL;
     enum tl_code rc = tl_io_open(io, current_name, TL_IO_READ, &file, st);
@@ -196,7 +199,7 @@ static enum tl_code current_read(struct tl_io *io, uint64_t *number, uint64_t *i
     text[got] = '\0';
     char name[NAME_MAX_BYTES] = "";
     uint64_t file_id = 0, file_number = 0;
-    if (sscanf(text, "%31s %16" SCNx64, name, &file_id) == 2)
+    if (sscanf(text, "%47s %16" SCNx64, name, &file_id) == 2)
         file_number = parse_name(name);
     snprintf(expected, sizeof(expected), "%s %016" PRIx64 "\n", name, file_id);
     if (file_number == 0 || strcmp(text, expected) != 0)
@@ -218,7 +221,7 @@ static enum tl_code remove_if_there(struct tl_io *io, const char *name, struct t
 static enum tl_code current_write(struct tl_io *io, uint64_t number, uint64_t id,
                                   struct tl_status *st)
 {
-    char name[NAME_MAX_BYTES], text[64];
+    char name[NAME_MAX_BYTES], text[80];
     struct tl_file *file = NULL;
     file_name(name, number);
     int size = snprintf(text, sizeof(text), "%s %016" PRIx64 "\n", name, id);

@@ -844,6 +844,40 @@ static void missing_files_are_corruption(void **state)
     tl_io_free(io);
 }
 
+/* tests/golden/log_v1.bin is a log file of version 1 with three groups and a mark; it is kept for
+ * ever. TALLY_WRITE_GOLDEN=1 makes it (for a new version only). */
+static void the_golden_log_is_read(void **state)
+{
+    (void)state;
+    static const char path[] = "tests/golden/log_v1.bin", name[] = "log/0000000001.log";
+    struct model m = {0};
+    struct tl_io_sim *sim = new_sim(1);
+    (void)small_log(sim, &m, true);
+    struct tl_buffer b;
+    tl_buffer_init(&b, "file", SMALL_FILE);
+    assert_ok(&st, tl_io_sim_get(sim, name, &b, &st));
+    if (getenv("TALLY_WRITE_GOLDEN")) {
+        FILE *out = fopen(path, "wb");
+        assert_non_null(out);
+        assert_int_equal(fwrite(b.data, 1, 5 * PAGE, out), 5 * PAGE);
+        fclose(out);
+    }
+    FILE *in = fopen(path, "rb");
+    assert_non_null(in);
+    memset(hand, 0, sizeof(hand));
+    assert_int_equal(fread(hand, 1, sizeof(hand), in), 5 * PAGE);
+    fclose(in);
+    assert_memory_equal(b.data, hand, SMALL_FILE); /* and is written like that today */
+    tl_buffer_deinit(&b);
+    tl_io_free(tl_io_sim_io(sim));
+    sim = by_hand();
+    struct tl_log_reader *reader;
+    assert_ok(&st, tl_log_read_open_dir(tl_io_sim_io(sim), "log", 0, &reader, &st));
+    assert_int_equal(check_reader(reader, &m, 0), 6);
+    free(m.records);
+    tl_io_free(tl_io_sim_io(sim));
+}
+
 /* ---- reading beside a writer ---- */
 
 struct observer {
@@ -940,6 +974,7 @@ int main(void)
         cmocka_unit_test(every_flipped_bit_is_noticed),
         cmocka_unit_test(a_hole_is_a_tail_or_corruption),
         cmocka_unit_test(missing_files_are_corruption),
+        cmocka_unit_test(the_golden_log_is_read),
         cmocka_unit_test(others_read_while_it_is_written_and_trimmed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

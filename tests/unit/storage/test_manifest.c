@@ -421,6 +421,48 @@ static void every_flipped_bit_is_noticed(void **state)
     tl_io_free(io);
 }
 
+/* tests/golden/manifest_v1.bin is a manifest of version 1: a checkpoint and three transactions; it
+ * is kept for ever. TALLY_WRITE_GOLDEN=1 makes it (for a new version only). */
+static void the_golden_manifest_is_read(void **state)
+{
+    (void)state;
+    static const char path[] = "tests/golden/manifest_v1.bin", name[] = "MANIFEST-000002";
+    static uint8_t golden[6 * PAGE];
+    struct tl_io_sim *sim = new_sim(1);
+    struct tl_io *io = tl_io_sim_io(sim);
+    struct state s, model = {0};
+    struct tl_manifest *m;
+    assert_ok(&st, try_open(io, TL_MANIFEST_CREATE, &s, &m));
+    assert_ok(&st, tl_manifest_checkpoint(m, state_write, &model, &st));
+    for (uint32_t i = 1; i <= 3; i++) {
+        model.values[i] = i * 1000;
+        assert_ok(&st, tl_manifest_append(m, edit_make(i, i * 1000, i * 50), &st));
+    }
+    tl_manifest_close(m);
+    struct tl_buffer b;
+    tl_buffer_init(&b, "file", sizeof(golden));
+    assert_ok(&st, tl_io_sim_get(sim, name, &b, &st));
+    if (getenv("TALLY_WRITE_GOLDEN")) {
+        FILE *out = fopen(path, "wb");
+        assert_non_null(out);
+        assert_int_equal(fwrite(b.data, 1, b.size, out), b.size);
+        fclose(out);
+    }
+    FILE *in = fopen(path, "rb");
+    assert_non_null(in);
+    size_t size = fread(golden, 1, sizeof(golden), in);
+    fclose(in);
+    assert_int_equal(size, b.size);
+    assert_memory_equal(b.data, golden, size); /* and is written like that today */
+    tl_buffer_deinit(&b);
+    assert_ok(&st, tl_io_sim_put(sim, name, tl_slice_of(golden, size), &st));
+    assert_ok(&st, try_open(io, TL_MANIFEST_READ_ONLY, &s, &m));
+    assert_memory_equal(s.values, model.values, sizeof(s.values));
+    assert_int_equal(s.edits, KEYS + 3);
+    tl_manifest_close(m);
+    tl_io_free(io);
+}
+
 /* ---- a reader beside the writer ---- */
 
 struct observer {
@@ -481,6 +523,7 @@ int main(void)
         cmocka_unit_test(a_full_disk_loses_nothing),
         cmocka_unit_test(limits_and_callers_failures_are_told),
         cmocka_unit_test(every_flipped_bit_is_noticed),
+        cmocka_unit_test(the_golden_manifest_is_read),
         cmocka_unit_test(others_read_while_it_is_written),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
