@@ -35,7 +35,7 @@ static int setup(void **state, enum tl_io_maker maker)
     struct tl_status st = TL_STATUS_INIT;
     struct bed *bed = calloc(1, sizeof(*bed));
     const char *tmp = getenv("TMPDIR");
-    snprintf(bed->dir, sizeof(bed->dir), "%.40s/tally-io-XXXXXX", tmp ? tmp : "/tmp");
+    snprintf(bed->dir, sizeof(bed->dir), "%.40s/tally-io-XXXXXX", tmp ? tmp : P_tmpdir);
     assert_non_null(mkdtemp(bed->dir));
     if (maker == TL_IO_SIM) {
         struct tl_io_sim *sim;

@@ -209,7 +209,7 @@ static void what_is_appended_is_replayed_sim(void **state)
 static void make_temp(char dir[64])
 {
     const char *tmp = getenv("TMPDIR");
-    snprintf(dir, 64, "%.40s/tally-log-XXXXXX", tmp ? tmp : "/tmp");
+    snprintf(dir, 64, "%.40s/tally-log-XXXXXX", tmp ? tmp : P_tmpdir);
     assert_non_null(mkdtemp(dir));
 }
 

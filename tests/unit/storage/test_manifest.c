@@ -140,7 +140,7 @@ static void edits_are_replayed(void **state)
     char dir[64], command[128];
     struct tl_io *io;
     const char *tmp = getenv("TMPDIR");
-    snprintf(dir, sizeof(dir), "%.40s/tally-manifest-XXXXXX", tmp ? tmp : "/tmp");
+    snprintf(dir, sizeof(dir), "%.40s/tally-manifest-XXXXXX", tmp ? tmp : P_tmpdir);
     assert_non_null(mkdtemp(dir));
     assert_ok(&st, tl_io_open_default(dir, &io, NULL, NULL, &st));
     run_plain(io);
