@@ -275,6 +275,14 @@ static enum tl_code run_kernel(struct tl__binder *b, const struct tl_expr *e, st
     return e->function->kernel(&b->fold, args, e->arg_count, 1, NULL, 1, out, st);
 }
 
+/* Gives a kernel's failure its place in the statement. */
+static enum tl_code place(struct tl_status *st, int32_t position)
+{
+    if (st->position == 0)
+        st->position = position;
+    return st->code;
+}
+
 /* The value of a call over constants. `forced`: also of a function that reads the zone (a
  * literal's text becomes a time here: plans are kept per zone), and a failure is told. */
 static enum tl_code fold_call(struct tl__binder *b, struct tl_expr *e, bool forced)
@@ -295,7 +303,7 @@ static enum tl_code fold_call(struct tl__binder *b, struct tl_expr *e, bool forc
         if (!forced)
             return TL_OK;
         *b->st = st;
-        return tl_status_sql(b->st, tl_status_sqlstate(&st), e->position);
+        return place(b->st, e->position);
     }
     return set_const(b, e, e->type, tl_vector_valid(&value, 0) ? value.data : NULL);
 }
@@ -753,9 +761,17 @@ static enum tl_code settle_operands(struct tl__binder *b, const char *name, stru
 
 static enum tl_code settle_decimals(struct tl__binder *b, struct tl_expr **args)
 {
+    const struct tl_type wide = tl_type_of(TL_DECIMAL128);
     for (uint32_t i = 0; i < 2; i++) {
         tl_i128 exact;
         struct tl_type type = args[1 - i]->type;
+        if (type.kind == TL_BIGINT && args[1 - i]->kind != TL_EXPR_CONST &&
+            tl__is_decimal(args[i]->type) && rescale_exactly(args[i], wide, &exact) &&
+            exact >= INT64_MIN && exact <= INT64_MAX) { /* status = 200.0 */
+            int64_t whole = (int64_t)exact;
+            args[i] = tl__const_new(b, type, &whole, args[i]->position);
+            return args[i] ? TL_OK : b->st->code;
+        }
         if (!tl__is_decimal(type) || args[1 - i]->kind == TL_EXPR_CONST ||
             tl_type_eq(type, args[i]->type) || !rescale_exactly(args[i], type, &exact))
             continue;
@@ -812,7 +828,7 @@ static enum tl_code settle_constants(struct tl__binder *b, struct tl_expr *call)
             tl_field_parse(*(const struct tl_slice *)unit->value.data, kind,
                            extract ? TL_FIELD_FOR_EXTRACT : TL_FIELD_FOR_TRUNC, &field, b->st);
         if (rc)
-            return tl_status_sql(b->st, tl_status_sqlstate(b->st), unit->position);
+            return place(b->st, unit->position);
         if (extract && call->type.kind == TL_DECIMAL128)
             call->type.scale = (uint8_t)tl_extract_scale(field, kind);
     }

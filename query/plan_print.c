@@ -175,6 +175,20 @@ static void print_logic(struct printer *p, const struct tl_expr *e,
     put(p, inner ? ")" : "");
 }
 
+/* x IS [NOT] NULL, x [NOT] IN (…) */
+static void print_test(struct printer *p, const struct tl_expr *e,
+                       const struct tl_plan_node *child, bool negated)
+{
+    print_expr(p, e->args[0], child, true);
+    if (e->kind == TL_EXPR_IS_NULL) {
+        put(p, negated ? " IS NOT NULL" : " IS NULL");
+        return;
+    }
+    put(p, negated ? " NOT IN (" : " IN (");
+    print_list(p, e->args + 1, e->arg_count - 1, child);
+    put(p, ")");
+}
+
 static void print_case(struct printer *p, const struct tl_expr *e, const struct tl_plan_node *child)
 {
     put(p, "CASE");
@@ -268,12 +282,16 @@ static void print_expr(struct printer *p, const struct tl_expr *e, const struct 
         print_logic(p, e, child, inner);
         break;
     case TL_EXPR_NOT:
+        if (e->args[0]->kind == TL_EXPR_IS_NULL || e->args[0]->kind == TL_EXPR_IN) {
+            print_test(p, e->args[0], child, true);
+            break;
+        }
         put(p, "NOT ");
         print_expr(p, e->args[0], child, true);
         break;
     case TL_EXPR_IS_NULL:
-        print_expr(p, e->args[0], child, true);
-        put(p, " IS NULL");
+    case TL_EXPR_IN:
+        print_test(p, e, child, false);
         break;
     case TL_EXPR_CASE:
         print_case(p, e, child);
@@ -281,12 +299,6 @@ static void print_expr(struct printer *p, const struct tl_expr *e, const struct 
     case TL_EXPR_COALESCE:
         put(p, "coalesce(");
         print_list(p, e->args, e->arg_count, child);
-        put(p, ")");
-        break;
-    case TL_EXPR_IN:
-        print_expr(p, e->args[0], child, true);
-        put(p, " IN (");
-        print_list(p, e->args + 1, e->arg_count - 1, child);
         put(p, ")");
         break;
     }
