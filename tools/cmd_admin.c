@@ -236,7 +236,7 @@ int tl_command_compact(struct tl_args *a)
         a, TL_DOOR_COMPACT, false, "compacting",
         "usage: tally compact [OPTION]…\n\n"
         "Flushes the memtables and merges every partition to one segment; waits.\n\n" PLACE_HELP
-        "\nexample:\n  tally compact --server 127.0.0.1:7171\n");
+        "\nexample:\n  tally compact --server 127.0.0.1:7070\n");
 }
 
 int tl_command_status(struct tl_args *a)

@@ -43,7 +43,7 @@ static const char help[] =
     "\n"
     "examples:\n"
     "  tally generate --seed 7 --merchants 10000 --events 2000000 --from 2024-06-01 --days 30 \\\n"
-    "        --server 127.0.0.1:7171\n"
+    "        --server 127.0.0.1:7070\n"
     "  tally generate --events 1000 --format ndjson | head -3\n";
 
 struct generate_options {

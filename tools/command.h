@@ -40,7 +40,7 @@ bool tl_size_read(const char *text, uint64_t *out);
 struct tl_place {
     const char *server, *data;
 };
-#define TL_SERVER_DEFAULT "127.0.0.1:7171"
+#define TL_SERVER_DEFAULT "127.0.0.1:7070"
 bool tl_args_place(struct tl_args *a, struct tl_place *place);
 TL_CHECK enum tl_code tl_place_open(const struct tl_place *place, bool read_only, bool must_exist,
                                     struct tl_door **out, struct tl_status *st);

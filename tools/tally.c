@@ -25,7 +25,7 @@ static const char help[] =
     "  tally generate --seed 1 --merchants 1000 --events 100000 --from 2024-06-01 --days 30 \\\n"
     "        --data ./tally-data\n"
     "  tally query --data ./tally-data 'SELECT count(*) FROM events'\n"
-    "  tally import --format combined --server 127.0.0.1:7171 /var/log/nginx/access.log\n";
+    "  tally import --format combined --server 127.0.0.1:7070 /var/log/nginx/access.log\n";
 
 static const struct {
     const char *name;
