@@ -38,3 +38,7 @@ target_link_libraries(tally PRIVATE tl_tools)
 add_executable(tallyd EXCLUDE_FROM_ALL tools/tallyd.c tools/tallyd_config.c)
 target_link_libraries(tallyd PRIVATE tl_wire PkgConfig::INIH)
 install(TARGETS tallyd RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} OPTIONAL)
+
+# The timed parts of tools/bench (not installed).
+add_executable(tally-bench EXCLUDE_FROM_ALL tools/bench.c)
+target_link_libraries(tally-bench PRIVATE tl_tools)

@@ -14,6 +14,7 @@
 #include <xxhash.h>
 
 #include "base/random.h"
+#include "base/text.h"
 #include "tools/command.h"
 #include "tools/import_plan.h"
 #include "tools/values.h"
@@ -298,7 +299,7 @@ static enum tl_code reject(struct import *im, struct tl_slice raw, const char *r
 /* Text as a TEXT column takes it: whole UTF-8, no NUL. */
 static bool stage_text(struct import *im, struct tl_slice s, struct staged *out)
 {
-    if (!tl_utf8_clean(s)) {
+    if (!tl_utf8_valid(s, false)) {
         size_t at = im->text.size;
         im->repaired += tl_utf8_repair(s, &im->text);
         if (im->text.failed)
@@ -330,7 +331,7 @@ static bool put_prop(void *arg, struct tl_slice key, const struct tl_field *valu
         return true;
     p->too_long = p->count++ == PROPS_MAX || key.size > PROP_KEY_MAX || key.size == 0 ||
                   value->text.size > PROP_VALUE_MAX;
-    if (p->too_long || !tl_utf8_clean(key) || !tl_utf8_clean(value->text))
+    if (p->too_long || !tl_utf8_valid(key, false) || !tl_utf8_valid(value->text, false))
         return false;
     size_t key_head = 2, value_head = value->text.size < 128 ? 2 : 3;
     tl_buffer_put_u8(out, 1 << 3 | 2);

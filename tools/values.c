@@ -257,65 +257,6 @@ bool tl_bool_read(struct tl_slice s, bool *v)
     return false;
 }
 
-/* The size of the well-formed sequence at p (Unicode, table 3-7), or 0. */
-static size_t sequence(const uint8_t *p, const uint8_t *end)
-{
-    uint8_t a = p[0];
-    if (a < 0x80)
-        return a ? 1 : 0;
-    size_t size = a >= 0xc2 && a <= 0xdf ? 2 : a >= 0xe0 && a <= 0xef ? 3 : 4;
-    if (a < 0xc2 || a > 0xf4 || (size_t)(end - p) < size)
-        return 0;
-    uint8_t low = a == 0xe0 ? 0xa0 : a == 0xf0 ? 0x90 : 0x80;
-    uint8_t high = a == 0xed ? 0x9f : a == 0xf4 ? 0x8f : 0xbf;
-    if (p[1] < low || p[1] > high)
-        return 0;
-    for (size_t i = 2; i < size; i++)
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-    return size;
-}
-
-bool tl_utf8_clean(struct tl_slice s)
-{
-    const uint8_t *p = s.data, *end = p + s.size;
-    while (p < end) {
-        uint64_t eight;
-        while (end - p >= 8) {
-            memcpy(&eight, p, 8);
-            uint64_t zero = (eight - 0x0101010101010101ULL) & ~eight & 0x8080808080808080ULL;
-            if ((eight & 0x8080808080808080ULL) || zero)
-                break;
-            p += 8;
-        }
-        if (p == end)
-            break;
-        size_t n = sequence(p, end);
-        if (!n)
-            return false;
-        p += n;
-    }
-    return true;
-}
-
-uint32_t tl_utf8_repair(struct tl_slice s, struct tl_buffer *out)
-{
-    uint32_t count = 0;
-    const uint8_t *p = s.data, *end = p + s.size;
-    while (p < end) {
-        size_t n = sequence(p, end);
-        if (n) {
-            tl_buffer_put(out, p, n);
-            p += n;
-        } else {
-            tl_buffer_put(out, "\xef\xbf\xbd", 3);
-            count++;
-            p++;
-        }
-    }
-    return count;
-}
-
 void tl_utf8_put(struct tl_buffer *out, uint32_t c)
 {
     if (c < 0x80) {

@@ -1,5 +1,5 @@
 /*
- * tools/values.h: reading values out of text: times, numbers, UTF-8.
+ * tools/values.h: reading values out of text: times, numbers, code points.
  *
  * Ownership  nothing is kept.
  * Threads    any.
@@ -31,10 +31,6 @@ bool tl_double_read(struct tl_slice s, double *v);
 bool tl_decimal_read(struct tl_slice s, uint32_t scale, int64_t *v);
 bool tl_bool_read(struct tl_slice s, bool *v);
 
-/* Whole, and no NUL in it. */
-bool tl_utf8_clean(struct tl_slice s);
-/* Appends s with U+FFFD in place of NUL and of what is no UTF-8; answers how many. */
-uint32_t tl_utf8_repair(struct tl_slice s, struct tl_buffer *out);
 /* Appends a code point. */
 void tl_utf8_put(struct tl_buffer *out, uint32_t c);
 

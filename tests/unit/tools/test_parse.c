@@ -98,20 +98,8 @@ static void test_numbers(void **state)
 static void test_utf8(void **state)
 {
     (void)state;
-    static const char *const clean[] = {"", "plain and long enough for eight", "grün", "日本語",
-                                        "\xf0\x9f\x98\x80"};
-    static const char *const dirty[] = {"\xff", "a\xc0\x80", "\xed\xa0\x80", "12345678\xe2\x82",
-                                        "\xf5\x80\x80\x80"};
-    for (size_t i = 0; i < 5; i++) {
-        assert_true(tl_utf8_clean(tl_slice_str(clean[i])));
-        assert_false(tl_utf8_clean(tl_slice_str(dirty[i])));
-    }
-    assert_false(tl_utf8_clean(tl_slice_of("12345678\0abc", 12)));
     struct tl_buffer out;
     tl_buffer_init(&out, "test", 1000);
-    assert_int_equal(tl_utf8_repair(tl_slice_of("a\0\xff z", 5), &out), 2);
-    assert_true(tl_slice_eq(tl_buffer_slice(&out), tl_slice_str("a\xef\xbf\xbd\xef\xbf\xbd z")));
-    tl_buffer_clear(&out);
     tl_utf8_put(&out, 0x41);
     tl_utf8_put(&out, 0xfc);
     tl_utf8_put(&out, 0x20ac);
