@@ -454,6 +454,8 @@ static enum tl_code bind_rules(struct tl_import_plan *plan, const struct tl_impo
             c->field = is_log(r->format) ? log_field(wanted, r->as_events) : find_field(s, wanted);
         if (rule && c->field == UINT32_MAX)
             return TL_FAIL(st, TL_INVALID, "--map: the input has no field %s", rule->field);
+        if (c->field == UINT32_MAX && !is_log(r->format) && strcmp(c->name, "ts") == 0)
+            c->field = time_field(s);
         if (r->as_events && !rule && strcmp(c->name, "event_name") == 0)
             c->constant = "pageview";
     }
