@@ -31,8 +31,9 @@ add_library(tl_tools STATIC
 target_link_libraries(tl_tools PUBLIC tl_engine PkgConfig::NGHTTP2 PkgConfig::ZLIB PkgConfig::ZSTD
     PkgConfig::XXHASH PkgConfig::JANSSON)
 
-add_executable(tally EXCLUDE_FROM_ALL tools/tally.c)
+add_executable(tally tools/tally.c)
 target_link_libraries(tally PRIVATE tl_tools)
+install(TARGETS tally RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 
 
 add_executable(tallyd EXCLUDE_FROM_ALL tools/tallyd.c tools/tallyd_config.c)
@@ -40,5 +41,5 @@ target_link_libraries(tallyd PRIVATE tl_wire PkgConfig::INIH)
 install(TARGETS tallyd RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} OPTIONAL)
 
 # The timed parts of tools/bench (not installed).
-add_executable(tally-bench EXCLUDE_FROM_ALL tools/bench.c)
+add_executable(tally-bench tools/bench.c)
 target_link_libraries(tally-bench PRIVATE tl_tools)
