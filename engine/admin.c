@@ -14,19 +14,8 @@
 static enum tl_code wait_flushed(struct tally *db, uint64_t seal, struct tl_status *st)
 {
     pthread_mutex_lock(&db->version_lock);
-    while (db->flushed_seal < seal && !atomic_load_explicit(&db->poisoned, memory_order_relaxed)) {
-        if (db->options.no_background && db->seals) {
-            struct tl_seal *first = db->seals;
-            pthread_mutex_unlock(&db->version_lock);
-            if (tl_flush_seal(db, first, st)) {
-                tl_db_poison(db, st);
-                return st->code;
-            }
-            pthread_mutex_lock(&db->version_lock);
-            continue;
-        }
+    while (db->flushed_seal < seal && !atomic_load_explicit(&db->poisoned, memory_order_relaxed))
         pthread_cond_wait(&db->version_changed, &db->version_lock);
-    }
     pthread_mutex_unlock(&db->version_lock);
     return tl_db_check(db, st);
 }
