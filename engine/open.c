@@ -333,12 +333,11 @@ static enum tl_code recover(struct tally *db, struct tl_status *st)
         return st->code;
     if (remove_orphans(db, st))
         return st->code;
-    struct tl_log_options options = {.file_bytes = db->options.log_file_bytes
-                                                      ? db->options.log_file_bytes
-                                                      : DEFAULT_LOG_FILE,
-                                     .spare_files = 1,
-                                     .log_id = db->log_id,
-                                     .known_durable = db->flushed_position};
+    struct tl_log_options options = {
+        .file_bytes = db->options.log_file_bytes ? db->options.log_file_bytes : DEFAULT_LOG_FILE,
+        .spare_files = 1,
+        .log_id = db->log_id,
+        .known_durable = db->flushed_position};
     struct tl_log_recovered recovered;
     if (tl_log_open_local(db->io, LOG_DIR, &options, &recovered, &db->log, st)) {
         tl_status_wrap(st, "opening the log");

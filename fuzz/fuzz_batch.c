@@ -1,6 +1,6 @@
 /* Any bytes as the body of a batch, and as a batch record of the log: decoded against `events`,
- * judged, applied to a memtable and read back. Nothing may crash, and what was applied must be as many
- * rows as were judged good. */
+ * judged, applied to a memtable and read back. Nothing may crash, and what was applied must be as
+ * many rows as were judged good. */
 #include <stdlib.h>
 
 #include "base/assert.h"
@@ -50,8 +50,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct tl_refused *refused = NULL;
     uint32_t count = 0;
     struct tl_memtable *m = NULL;
-    if (!tl_batch_table(body, &name, &st) &&
-        !tl_batch_decode(body, table, &arena, &batch, &st) &&
+    if (!tl_batch_table(body, &name, &st) && !tl_batch_decode(body, table, &arena, &batch, &st) &&
         !tl_batch_judge(&batch, 0, false, &arena, &refused, &count, &st) &&
         !tl_memtable_new(table, &m, &st)) {
         for (uint32_t i = 0; i < count; i++) {

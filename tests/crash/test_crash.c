@@ -64,7 +64,7 @@ static enum tl_code ddl(struct tally *db, const char *sql, struct tl_status *st)
     struct tally_statement *statement = NULL;
     struct tally_cursor *cursor = NULL;
     if (!tally_prepare(db, tl_slice_str(sql), NULL, &statement, st))
-        (void)tally_bind(statement, NULL, 0, &cursor, st);
+        TL_IGNORE(tally_bind(statement, NULL, 0, &cursor, st));
     tally_cursor_close(cursor);
     tally_statement_close(statement);
     return st->code;

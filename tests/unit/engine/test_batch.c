@@ -1,6 +1,6 @@
-/* Promise: a batch is decoded exactly as protobuf says, or refused whole with a sentence; bad rows are
- * named and the others kept; replay with the recorded refusals gives the same rows.
- * Method: batches of the fixture, whole, cut at every byte, with every byte changed, and by hand. */
+/* Promise: a batch is decoded exactly as protobuf says, or refused whole with a sentence; bad rows
+ * are named and the others kept; replay with the recorded refusals gives the same rows. Method:
+ * batches of the fixture, whole, cut at every byte, with every byte changed, and by hand. */
 #include "tests/test.h"
 
 #include <stdlib.h>
@@ -77,7 +77,8 @@ static void values_come_out_as_they_went_in(void **state)
             assert_int_equal(tl_batch_valid(column(&b, "duration_ms"), i), i > 0);
         }
         assert_false(column(&b, "country")->present);
-        assert_ok(&st, tl_batch_judge(&b, 1700000000000000LL, false, &arena, &refused, &count, &st));
+        assert_ok(&st,
+                  tl_batch_judge(&b, 1700000000000000LL, false, &arena, &refused, &count, &st));
         assert_int_equal(count, 0);
         tl_arena_deinit(&arena);
         tl_buffer_deinit(&body);
@@ -132,7 +133,8 @@ static void records_carry_refusals(void **state)
     struct tl_buffer head;
     struct tl_record_batch out;
     struct tl_status st = TL_STATUS_INIT;
-    struct tl_refused refused[3] = {{3, 1, TL_ROW_NULL}, {4, 2, TL_ROW_FUTURE}, {900, 7, TL_ROW_PROPS}};
+    struct tl_refused refused[3] = {
+        {3, 1, TL_ROW_NULL}, {4, 2, TL_ROW_FUTURE}, {900, 7, TL_ROW_PROPS}};
     struct tl_record_batch in = {.table_id = 9,
                                  .schema_version = 3,
                                  .received_at_us = -5,
@@ -173,8 +175,8 @@ static void props_are_split_and_found(void **state)
     struct tl_slice v;
     struct tl_status st = TL_STATUS_INIT;
     tl_arena_init(&arena, NULL, 4096);
-    assert_ok(&st, tl_props_split(tl_slice_of(message, sizeof(message)), &arena, &keys, &values,
-                                  &st));
+    assert_ok(&st,
+              tl_props_split(tl_slice_of(message, sizeof(message)), &arena, &keys, &values, &st));
     assert_int_equal(tl_props_find(keys, tl_slice_str("a")), 0);
     assert_int_equal(tl_props_find(keys, tl_slice_str("b")), 1);
     assert_int_equal(tl_props_find(keys, tl_slice_str("c")), -1);

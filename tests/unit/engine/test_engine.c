@@ -205,7 +205,9 @@ static void tables_and_columns_are_added_while_rows_come(void **state)
              got, sizeof(got));
     assert_code(
         &st, TL_EXISTS,
-        fx_query_fails(f->db, "CREATE TABLE clicks (merchant_id BIGINT, ts TIMESTAMPTZ)", &st));
+        fx_query_fails(f->db,
+                       "CREATE TABLE clicks (merchant_id BIGINT NOT NULL, ts TIMESTAMPTZ NOT NULL)",
+                       &st));
     struct tl_buffer body;
     tl_buffer_init(&body, "body", 1 << 20);
     fx_batch(&body, "clicks", rows, 20, true);
