@@ -456,7 +456,7 @@ static void put_gauge(struct tl_buffer *out, const char *name, const char *help,
 }
 
 static void put_histogram(struct tl_buffer *out, const char *name, const char *help,
-                          const struct tl_histogram *h)
+                          const struct tl__histogram *h)
 {
     tl_buffer_printf(out, "# HELP tally_%s %s\n# TYPE tally_%s histogram\n", name, help, name);
     uint64_t sum = 0;

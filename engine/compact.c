@@ -417,7 +417,7 @@ enum tl_code tl_merge_step(struct tally *db, bool *did, struct tl_status *st)
     pthread_mutex_unlock(&db->version_lock);
     if (st->code == TL_OK && !step.done_request) {
         uint64_t us = (tl_clock_mono_ns(db->clock) - begun) / 1000;
-        tl_histogram_add(&db->counters.merge, us);
+        tl__histogram_add(&db->counters.merge, us);
         atomic_fetch_add_explicit(&db->counters.merges, 1, memory_order_relaxed);
         atomic_fetch_add_explicit(&db->counters.merged_rows, in.rows, memory_order_relaxed);
         atomic_fetch_add_explicit(&db->counters.merge_us, us, memory_order_relaxed);

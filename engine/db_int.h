@@ -40,11 +40,11 @@ enum {
     TL_HISTOGRAM_BUCKETS = 28, /* powers of two of microseconds */
 };
 
-struct tl_histogram {
+struct tl__histogram {
     _Atomic uint64_t buckets[TL_HISTOGRAM_BUCKETS];
     _Atomic uint64_t sum_us;
 };
-void tl_histogram_add(struct tl_histogram *h, uint64_t us);
+void tl__histogram_add(struct tl__histogram *h, uint64_t us);
 
 /* Relaxed: sums for status and metrics. */
 struct tl_counters {
@@ -54,7 +54,7 @@ struct tl_counters {
     _Atomic uint64_t merges, merged_rows, merge_us, merge_bytes;
     _Atomic uint64_t queries, query_errors, query_us;
     _Atomic uint64_t backpressure_us, rejects_bytes;
-    struct tl_histogram commit, append, query, flush, merge;
+    struct tl__histogram commit, append, query, flush, merge;
 };
 
 enum tl_item_kind { TL_ITEM_BATCH, TL_ITEM_DDL, TL_ITEM_SEAL, TL_ITEM_COMPACT };

@@ -315,7 +315,7 @@ enum tl_code tl_flush_seal(struct tally *db, struct tl_seal *seal, struct tl_sta
     pthread_mutex_unlock(&db->version_lock);
     if (st->code == TL_OK) {
         uint64_t us = (tl_clock_mono_ns(db->clock) - begun) / 1000;
-        tl_histogram_add(&db->counters.flush, us);
+        tl__histogram_add(&db->counters.flush, us);
         atomic_fetch_add_explicit(&db->counters.flushes, 1, memory_order_relaxed);
         atomic_fetch_add_explicit(&db->counters.flushed_rows, rows, memory_order_relaxed);
         atomic_fetch_add_explicit(&db->counters.flush_us, us, memory_order_relaxed);

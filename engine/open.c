@@ -69,7 +69,7 @@ void tl_db_poison(struct tally *db, const struct tl_status *why)
                   why->where ? why->where : "");
 }
 
-void tl_histogram_add(struct tl_histogram *h, uint64_t us)
+void tl__histogram_add(struct tl__histogram *h, uint64_t us)
 {
     int bucket = us == 0 ? 0 : 64 - __builtin_clzll(us);
     bucket = bucket < TL_HISTOGRAM_BUCKETS ? bucket : TL_HISTOGRAM_BUCKETS - 1;

@@ -347,7 +347,7 @@ void tally_cursor_close(struct tally_cursor *c)
     pthread_mutex_unlock(&db->cursors_lock);
     end_run(c);
     uint64_t us = (tl_clock_mono_ns(db->clock) - c->begun_ns) / 1000;
-    tl_histogram_add(&db->counters.query, us);
+    tl__histogram_add(&db->counters.query, us);
     atomic_fetch_add_explicit(&db->counters.query_us, us, memory_order_relaxed);
     tl_arena_deinit(&c->arena);
     pthread_mutex_destroy(&c->lock);

@@ -228,7 +228,7 @@ static void finish_batch(struct tally *db, struct tl_item *item)
     } else {
         atomic_fetch_add_explicit(&db->counters.failed_batches, 1, memory_order_relaxed);
     }
-    tl_histogram_add(&db->counters.append,
+    tl__histogram_add(&db->counters.append,
                      (tl_clock_mono_ns(db->clock) - item->submitted_ns) / 1000);
     item->done(item->arg, &ack);
 }
@@ -559,7 +559,7 @@ static void complete_in_flight(struct writer *w)
     }
     tl_assert(durable >= g->position);
     uint64_t us = (tl_clock_mono_ns(db->clock) - g->begun_ns) / 1000;
-    tl_histogram_add(&db->counters.commit, us);
+    tl__histogram_add(&db->counters.commit, us);
     atomic_fetch_add_explicit(&db->counters.groups, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&db->counters.commit_us, us, memory_order_relaxed);
     if (g->position > 0)
