@@ -36,9 +36,9 @@ target_link_libraries(tally PRIVATE tl_tools)
 install(TARGETS tally RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 
 
-add_executable(tallyd EXCLUDE_FROM_ALL tools/tallyd.c tools/tallyd_config.c)
+add_executable(tallyd tools/tallyd.c tools/tallyd_config.c)
 target_link_libraries(tallyd PRIVATE tl_wire PkgConfig::INIH)
-install(TARGETS tallyd RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} OPTIONAL)
+install(TARGETS tallyd RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 
 # The timed parts of tools/bench (not installed).
 add_executable(tally-bench tools/bench.c)
