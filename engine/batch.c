@@ -604,8 +604,8 @@ void tl_refused_text(const struct tl_table *t, const struct tl_refused *r, char 
         [TL_ROW_TEXT_UTF8] = "is not valid UTF-8, or holds a NUL",
         [TL_ROW_TEXT_LONG] = "is longer than 65536 bytes",
         [TL_ROW_DECIMAL] = "has more than 18 digits",
-        [TL_ROW_PROPS] = "is no Props message within the limits (64 keys, keys to 64 bytes, "
-                         "values to 4096)",
+        [TL_ROW_PROPS] = ("is no Props message within the limits (64 keys, keys to 64 bytes, "
+                          "values to 4096)"),
     };
     const char *name = r->column < t->info.column_count ? t->info.columns[r->column].name : "?";
     const char *reason = r->reason <= TL_ROW_PROPS ? reasons[r->reason] : "is refused";

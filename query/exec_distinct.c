@@ -363,10 +363,8 @@ enum tl_code tl__distinct_finish(struct tl__distinct *d, uint32_t group_count, i
     uint32_t *owner = (uint32_t *)(void *)owner_array.data;
     uint32_t number = 0;
     bool mixed = false;
-    size_t pair_count = 0;
     for (struct list *l = d->lists; l; l = l->older) {
         number++;
-        pair_count += l->pairs.size;
         const uint64_t *pairs = (const uint64_t *)(const void *)l->pairs.data;
         for (size_t i = 0; i < l->pairs.size; i++) {
             uint32_t *o = &owner[pairs[i] >> 32];
