@@ -43,3 +43,7 @@ install(TARGETS tallyd RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 # The timed parts of tools/bench (not installed).
 add_executable(tally-bench tools/bench.c)
 target_link_libraries(tally-bench PRIVATE tl_tools)
+
+# Micro benchmark of packs: flush, merge, scan, look-ups (prints a table; not installed).
+add_executable(bench_segment tools/bench_segment.c)
+target_link_libraries(bench_segment PRIVATE tl_tools)

@@ -107,7 +107,7 @@ static enum tl_code check_header(struct tl_pack *p, const uint8_t h[PACK_HEADER_
     if (tl_get_u16le(h + 8) != PACK_VERSION)
         return TL_FAIL(st, TL_UNSUPPORTED, "a pack of version %u; this build reads %d",
                        tl_get_u16le(h + 8), PACK_VERSION);
-    if (tl_get_u64le(h + 56) != tl_unit_hash(h, 56, p->key, 0))
+    if (!tl_unit_hash_is(tl_get_u64le(h + 56), h, 56, p->key, 0))
         return TL_FAIL(st, TL_CORRUPT, "its header does not match its checksum");
     if (h[12] != p->id.kind || tl_get_u64le(h + 16) != p->id.number ||
         tl_get_u32le(h + 24) != p->id.log || tl_get_u32le(h + 28) != p->id.table ||
@@ -128,7 +128,7 @@ static enum tl_code check_trailer(struct tl_pack *p, const uint8_t t[PACK_TRAILE
     if (tl_get_u64le(t + 40) != PACK_END_MAGIC)
         return TL_FAIL(st, TL_CORRUPT, "it does not end as a pack does");
     uint64_t offset = p->size - PACK_TRAILER_BYTES;
-    if (tl_get_u64le(t + 32) != tl_unit_hash(t, 32, p->key, offset))
+    if (!tl_unit_hash_is(tl_get_u64le(t + 32), t, 32, p->key, offset))
         return TL_FAIL(st, TL_CORRUPT, "its trailer does not match its checksum");
     uint32_t required = tl_get_u32le(t + 16);
     if (tl_get_u16le(t + 12) != PACK_VERSION || (required & ~(uint32_t)PACK_KNOWN_FEATURES) != 0)
@@ -192,8 +192,8 @@ static enum tl_code read_entry(struct tl_pack *p, uint32_t i, struct tl_reader *
 static enum tl_code read_footer(struct tl_pack *p, struct tl_slice footer,
                                 const struct trailer *trailer, struct tl_status *st)
 {
-    if (tl_unit_hash(footer.data, footer.size, p->key, trailer->footer_offset) !=
-        trailer->footer_hash)
+    if (!tl_unit_hash_is(trailer->footer_hash, footer.data, footer.size, p->key,
+                         trailer->footer_offset))
         return TL_FAIL(st, TL_CORRUPT, "its footer does not match its checksum");
     struct tl_reader r = tl_reader_of(footer);
     uint32_t count = tl_read_u32(&r), zero = tl_read_u32(&r);

@@ -114,8 +114,9 @@ struct tl_pack_options {
     int block_level;          /* zstd level tried on blocks (cold packs); 0: light encodings only */
     struct tl_budget *budget; /* charged for dictionaries in flight; NULL: no limit */
 };
-/* What a flush uses (light and quick), and what a merge into a closed partition uses. */
-#define TL_PACK_OPTIONS_HOT  ((struct tl_pack_options){.text_level = 1, .block_level = 0})
+/* What a flush uses (its packs are merged soon: strings are front-coded, zstd would be a fifth of
+ * its cost), and what a merge into a partition uses. */
+#define TL_PACK_OPTIONS_HOT  ((struct tl_pack_options){.text_level = 0, .block_level = 0})
 #define TL_PACK_OPTIONS_COLD ((struct tl_pack_options){.text_level = 3, .block_level = 1})
 
 /* Creates the file named by *id (the folder must exist; a leftover of that name is replaced). */

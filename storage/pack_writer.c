@@ -25,7 +25,8 @@ enum {
     CHUNK_BYTES = 256 << 10,  /* of copied strings */
     SOURCES_MAX = 64,         /* dictionaries whose codes are mapped at once; the oldest goes */
     SLOTS_MIN = 1024,         /* of the hash table */
-    SLOTS_KEPT_MAX = 1 << 16, /* a larger table is not kept for the next column */
+    SLOTS_KEPT_MAX = 1 << 17, /* a larger table is not kept for the next column */
+    LOOK_AHEAD = 8,           /* strings whose slots are fetched before they are asked */
 };
 #define CODE_NONE    UINT32_MAX       /* not mapped yet */
 #define CODE_PENDING (UINT32_MAX - 1) /* asked for in this call */
@@ -38,8 +39,11 @@ struct chunk {
 
 /* The dictionary of the column in flight. */
 struct interner {
-    uint64_t *slots; /* tag << 32 | code + 1; 0: free */
-    uint32_t slot_count;
+    uint64_t *slots;     /* tag << 32 | code + 1; 0: free */
+    uint32_t slot_count; /* in use, a power of two */
+    uint32_t slot_capacity;
+    uint64_t *spare; /* the table before or after the next growth */
+    uint32_t spare_capacity;
     struct tl_slice *values;
     uint32_t count, capacity;
     struct chunk *chunks; /* newest first */
@@ -123,6 +127,7 @@ struct tl_pack_writer {
     uint64_t validity[TL_BLOCK_ROWS / 64];
     uint32_t codes[TL_VECTOR_ROWS_MAX]; /* of the call in flight */
     uint32_t wanted[TL_VECTOR_ROWS_MAX];
+    uint32_t tags[TL_VECTOR_ROWS_MAX];
     struct tl_slice strings[TL_VECTOR_ROWS_MAX];
     int64_t array[TL_ENCODE_ROWS_MAX];
 };
@@ -231,30 +236,57 @@ static enum tl_code no_memory(struct tl_status *st)
     return TL_FAIL(st, TL_LIMIT, "no memory to write a pack");
 }
 
-static enum tl_code slots_resize(struct tl_pack_writer *w, uint32_t slot_count,
-                                 struct tl_status *st)
+/* Memory for a table of `slot_count`, not cleared, in the spare one's place. */
+static enum tl_code spare_reserve(struct tl_pack_writer *w, uint32_t slot_count,
+                                  struct tl_status *st)
 {
     struct interner *d = &w->dict;
-    enum tl_code rc = charge(w, (size_t)slot_count * sizeof(*d->slots), st);
+    if (slot_count <= d->spare_capacity)
+        return TL_OK;
+    free(d->spare);
+    release(w, (size_t)d->spare_capacity * sizeof(*d->spare));
+    d->spare = NULL;
+    d->spare_capacity = 0;
+    enum tl_code rc = charge(w, (size_t)slot_count * sizeof(*d->spare), st);
     if (rc)
         return rc;
-    uint64_t *slots = calloc(slot_count, sizeof(*slots));
-    if (!slots) {
-        release(w, (size_t)slot_count * sizeof(*slots));
+    d->spare = malloc((size_t)slot_count * sizeof(*d->spare));
+    if (!d->spare) {
+        release(w, (size_t)slot_count * sizeof(*d->spare));
         return no_memory(st);
     }
+    d->spare_capacity = slot_count;
+    return TL_OK;
+}
+
+static void slots_swap(struct interner *d)
+{
+    uint64_t *slots = d->slots;
+    uint32_t capacity = d->slot_capacity;
+    d->slots = d->spare;
+    d->slot_capacity = d->spare_capacity;
+    d->spare = slots;
+    d->spare_capacity = capacity;
+}
+
+/* A larger table, with all that the old one holds. */
+static enum tl_code slots_grow(struct tl_pack_writer *w, uint32_t slot_count, struct tl_status *st)
+{
+    struct interner *d = &w->dict;
+    enum tl_code rc = spare_reserve(w, slot_count, st);
+    if (rc)
+        return rc;
+    memset(d->spare, 0, (size_t)slot_count * sizeof(*d->spare));
     uint32_t mask = slot_count - 1;
     for (uint32_t i = 0; i < d->slot_count; i++) {
         if (d->slots[i] == 0)
             continue;
         uint32_t at = (uint32_t)(d->slots[i] >> 32) & mask;
-        while (slots[at] != 0)
+        while (d->spare[at] != 0)
             at = (at + 1) & mask;
-        slots[at] = d->slots[i];
+        d->spare[at] = d->slots[i];
     }
-    free(d->slots);
-    release(w, (size_t)d->slot_count * sizeof(*d->slots));
-    d->slots = slots;
+    slots_swap(d);
     d->slot_count = slot_count;
     return TL_OK;
 }
@@ -304,14 +336,19 @@ static enum tl_code copy_string(struct tl_pack_writer *w, struct tl_slice value,
     return TL_OK;
 }
 
-static enum tl_code intern(struct tl_pack_writer *w, struct tl_slice value, uint32_t *code,
-                           struct tl_status *st)
+/* The place in the table where a string's look-up begins. */
+static uint32_t string_tag(struct tl_slice value)
+{
+    return (uint32_t)tl_hash64(value.data, value.size);
+}
+
+static enum tl_code intern_tagged(struct tl_pack_writer *w, struct tl_slice value, uint32_t tag,
+                                  uint32_t *code, struct tl_status *st)
 {
     struct interner *d = &w->dict;
     if (value.size > TL_TEXT_BYTES_MAX)
         return TL_FAIL(st, TL_INVALID, "a text of %zu bytes, more than %d", value.size,
                        TL_TEXT_BYTES_MAX);
-    uint32_t tag = (uint32_t)tl_hash64(value.data, value.size);
     uint32_t mask = d->slot_count - 1;
     uint32_t at = tag & mask;
     for (; d->slots[at] != 0; at = (at + 1) & mask) {
@@ -335,7 +372,31 @@ static enum tl_code intern(struct tl_pack_writer *w, struct tl_slice value, uint
     *code = d->count++;
     d->slots[at] = (uint64_t)tag << 32 | (*code + 1);
     if ((uint64_t)d->count * 2 > d->slot_count)
-        return slots_resize(w, d->slot_count * 2, st);
+        return slots_grow(w, d->slot_count * 2, st);
+    return TL_OK;
+}
+
+static enum tl_code intern(struct tl_pack_writer *w, struct tl_slice value, uint32_t *code,
+                           struct tl_status *st)
+{
+    return intern_tagged(w, value, string_tag(value), code, st);
+}
+
+/* w->strings[0 … count), which codes w->wanted of a source stand for. A table of many strings lies
+ * outside the near caches: its slots are fetched some strings ahead. */
+static enum tl_code intern_wanted(struct tl_pack_writer *w, uint32_t *map, uint32_t count,
+                                  struct tl_status *st)
+{
+    uint32_t *tags = w->tags;
+    for (uint32_t i = 0; i < count; i++)
+        tags[i] = string_tag(w->strings[i]);
+    for (uint32_t i = 0; i < count; i++) {
+        if (i + LOOK_AHEAD < count)
+            __builtin_prefetch(&w->dict.slots[tags[i + LOOK_AHEAD] & (w->dict.slot_count - 1)]);
+        enum tl_code rc = intern_tagged(w, w->strings[i], tags[i], &map[w->wanted[i]], st);
+        if (rc)
+            return rc;
+    }
     return TL_OK;
 }
 
@@ -358,14 +419,24 @@ static enum tl_code dict_reset(struct tl_pack_writer *w, struct tl_status *st)
     struct interner *d = &w->dict;
     dict_free_chunks(w, true);
     d->count = 0;
-    if (d->slot_count > SLOTS_KEPT_MAX || d->slot_count == 0) {
-        free(d->slots);
-        release(w, (size_t)d->slot_count * sizeof(*d->slots));
-        d->slots = NULL;
-        d->slot_count = 0;
-        return slots_resize(w, SLOTS_MIN, st);
+    for (int i = 0; i < 2; i++) {
+        if (d->spare_capacity > SLOTS_KEPT_MAX) {
+            free(d->spare);
+            release(w, (size_t)d->spare_capacity * sizeof(*d->spare));
+            d->spare = NULL;
+            d->spare_capacity = 0;
+        }
+        slots_swap(d);
     }
-    memset(d->slots, 0, (size_t)d->slot_count * sizeof(*d->slots));
+    if (d->slot_capacity < SLOTS_MIN) {
+        slots_swap(d);
+        enum tl_code rc = spare_reserve(w, SLOTS_MIN, st);
+        slots_swap(d);
+        if (rc)
+            return rc;
+    }
+    d->slot_count = SLOTS_MIN;
+    memset(d->slots, 0, (size_t)SLOTS_MIN * sizeof(*d->slots));
     return TL_OK;
 }
 
@@ -681,6 +752,20 @@ static enum tl_code map_codes(struct tl_pack_writer *w, const struct tl_vector *
     uint32_t wanted = 0;
     uint32_t *map = s->map;
     uint32_t size = s->size;
+    if (!v->validity) {
+        /* Usually every code was met before: one look-up a row, and nothing to decide. */
+        uint32_t max_code = 0, max_mapped = 0;
+        for (uint32_t i = 0; i < v->count; i++)
+            max_code = v->codes[i] > max_code ? v->codes[i] : max_code;
+        tl_assert(max_code < size);
+        for (uint32_t i = 0; i < v->count; i++) {
+            uint32_t mapped = map[v->codes[i]];
+            w->codes[i] = mapped;
+            max_mapped = mapped > max_mapped ? mapped : max_mapped;
+        }
+        if (max_mapped < CODE_PENDING)
+            return TL_OK;
+    }
     for (uint32_t i = 0; i < v->count; i++) {
         if (v->validity && !tl_bit_get(v->validity, i)) {
             w->codes[i] = 0;
@@ -699,8 +784,8 @@ static enum tl_code map_codes(struct tl_pack_writer *w, const struct tl_vector *
         return TL_OK;
 
     rc = tl_dict_get(v->dict, w->wanted, wanted, w->strings, st);
-    for (uint32_t i = 0; !rc && i < wanted; i++)
-        rc = intern(w, w->strings[i], &map[w->wanted[i]], st);
+    if (!rc)
+        rc = intern_wanted(w, map, wanted, st);
     if (rc)
         return rc;
     for (uint32_t i = 0; i < v->count; i++)
@@ -1335,6 +1420,7 @@ static void writer_free(struct tl_pack_writer *w)
     for (uint32_t i = 0; i < SOURCES_MAX; i++)
         free(w->sources[i].map);
     free(w->dict.slots);
+    free(w->dict.spare);
     free(w->dict.values);
     if (w->options.budget && w->dict.charged > 0)
         tl_budget_release(w->options.budget, w->dict.charged);

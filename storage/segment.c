@@ -355,9 +355,8 @@ static enum tl_code keep_merchants(struct loading *l, const uint8_t *index, uint
     for (uint32_t i = 0; i < s->merchant_page_count; i++) {
         uint64_t size = s->merchant_pages[i + 1] - s->merchant_pages[i];
         const uint8_t *page = from + (s->merchant_pages[i] - l->merchant_offset);
-        if (tl_get_u64le(page) != tl_unit_hash(page + UNIT_HASH_BYTES,
-                                               (size_t)size - UNIT_HASH_BYTES, l->pack->key,
-                                               s->merchant_pages[i]))
+        if (!tl_unit_hash_is(tl_get_u64le(page), page + UNIT_HASH_BYTES,
+                             (size_t)size - UNIT_HASH_BYTES, l->pack->key, s->merchant_pages[i]))
             return TL_FAIL(st, TL_CORRUPT, "merchant page %u does not match its checksum", i);
     }
     uint8_t *kept = tl_arena_calloc(&s->arena, 1, (size_t)s->merchant_bytes + 16, st);
@@ -371,8 +370,8 @@ static enum tl_code keep_merchants(struct loading *l, const uint8_t *index, uint
 static enum tl_code load_index(struct loading *l, struct tl_slice index, struct tl_status *st)
 {
     struct tl_segment *s = l->segment;
-    if (tl_unit_hash(index.data + 8, index.size - 8, l->pack->key, l->index_offset) !=
-        tl_get_u64le(index.data))
+    if (!tl_unit_hash_is(tl_get_u64le(index.data), index.data + 8, index.size - 8, l->pack->key,
+                         l->index_offset))
         return TL_FAIL(st, TL_CORRUPT, "its index does not match its checksum");
     l->reader = tl_reader_of(tl_slice_of(index.data + 8, index.size - 8));
     uint32_t columns = tl_read_u32(&l->reader), merchants = tl_read_u32(&l->reader);

@@ -82,9 +82,8 @@ static struct unit page_unit(const struct tl__column *c, uint32_t page)
 static enum tl_code check_hash(const struct unit *u, struct tl_slice stored, const char *what,
                                struct tl_status *st)
 {
-    uint64_t hash = tl_unit_hash(stored.data + UNIT_HASH_BYTES, stored.size - UNIT_HASH_BYTES,
-                                 u->pack->key, u->offset);
-    if (hash != tl_get_u64le(stored.data))
+    if (!tl_unit_hash_is(tl_get_u64le(stored.data), stored.data + UNIT_HASH_BYTES,
+                         stored.size - UNIT_HASH_BYTES, u->pack->key, u->offset))
         return TL_FAIL(st, TL_CORRUPT, "%s at %llu does not match its checksum", what,
                        (unsigned long long)u->offset);
     return TL_OK;

@@ -7,6 +7,8 @@
  */
 #include "storage/segment.h"
 
+#include <pthread.h>
+
 #include "base/hash.h"
 #include "storage/block.h"
 #include "tests/unit/storage/segment_model.h"
@@ -417,6 +419,80 @@ static void prefetching_fills_the_cache(void **state)
     tl_io_free(io);
 }
 
+/* Threads that open one segment, share one cache and one dictionary reader, and read at once. */
+struct shared {
+    struct tl_pack *pack;
+    const struct model *model;
+    struct tl_dict_reader *dict;
+};
+
+static void *read_along(void *context)
+{
+    const struct shared *shared = context;
+    struct tl_status mine = TL_STATUS_INIT;
+    struct rng r = {(uint64_t)(uintptr_t)&mine | 1};
+    struct model_reader reader;
+    struct tl_segment *s;
+    if (tl_pack_segment(shared->pack, 0, &s, &mine) || model_reader_open(&reader, s, &mine))
+        return NULL;
+    bool equal = true;
+    for (int i = 0; equal && i < 200; i++) {
+        uint32_t c = rng_below(&r, MODEL_COLUMNS), lo = rng_below(&r, shared->model->rows - 500);
+        if (model_compare(&reader, shared->model, c, lo, lo + 500, lo, &equal, &mine))
+            equal = false;
+        uint32_t code = rng_below(&r, shared->dict->dict.count);
+        struct tl_slice text;
+        if (tl_dict_get(&shared->dict->dict, &code, 1, &text, &mine) || text.size == 0)
+            equal = false;
+        uint32_t a, b;
+        if (tl_segment_find_merchant(s, shared->model->values[0][lo], &a, &b, &mine) || a > lo ||
+            b <= lo)
+            equal = false;
+    }
+    model_reader_close(&reader);
+    return equal ? context : NULL;
+}
+
+static void threads_read_at_once(void **state)
+{
+    (void)state;
+    struct tl_io_sim *sim = new_disk();
+    struct tl_io *io = tl_io_sim_io(sim);
+    struct model m;
+    model_random(&m, 30000, 20000, 0, 3600000000, 12);
+    struct tl_pack_info info;
+    struct tl_pack_options cold = TL_PACK_OPTIONS_COLD;
+    model_write(io, &id1, &m, &cold, 1, &info, &st);
+    struct tl_cache *cache;
+    struct tl_pack *p;
+    assert_ok(&st, tl_cache_new(2 << 20, &cache, &st)); /* small: blocks come and go */
+    for (int round = 0; round < 3; round++) {
+        struct tl_segment *s;
+        struct tl_dict_reader dict;
+        assert_ok(&st, tl_pack_open(io, &id1, cache, &p, &st));
+        struct tl_pack *other;
+        assert_ok(&st, tl_pack_open(io, &id1, cache, &other, &st));
+        assert_ok(&st, tl_pack_segment(other, 0, &s, &st));
+        assert_ok(&st, tl_dict_reader_open(&dict, tl_segment_column(s, 20), NULL, &st));
+        struct shared shared = {p, &m, &dict};
+        pthread_t threads[4];
+        for (int i = 0; i < 4; i++)
+            assert_int_equal(pthread_create(&threads[i], NULL, read_along, &shared), 0);
+        for (int i = 0; i < 4; i++) {
+            void *result;
+            assert_int_equal(pthread_join(threads[i], &result), 0);
+            assert_non_null(result);
+        }
+        tl_dict_reader_close(&dict);
+        tl_pack_unref(other);
+        tl_pack_unref(p);
+    }
+    tl_cache_free(cache);
+    tl_pack_info_deinit(&info);
+    model_free(&m);
+    tl_io_free(io);
+}
+
 /* Errors of the disk and of the writer's budget leave no file behind, and say so. */
 static void failures_are_told(void **state)
 {
@@ -646,6 +722,7 @@ int main(void)
         cmocka_unit_test(packs_hold_several_segments),
         cmocka_unit_test(dictionaries),
         cmocka_unit_test(prefetching_fills_the_cache),
+        cmocka_unit_test(threads_read_at_once),
         cmocka_unit_test(failures_are_told),
         cmocka_unit_test(flipped_bits_are_found),
         cmocka_unit_test(foreign_and_cut_files_are_refused),
