@@ -1,7 +1,7 @@
 /*
  * Writing a pack: bytes go out in file order through one buffer, while the content's hash is taken
  * along. What a column's index needs is kept per block; the dictionary of the column in flight is
- * a hash table over copied strings. Nothing here depends on the shapes of the vectors or on how
+ * an interner (interner.c). Nothing here depends on the shapes of the vectors or on how
  * the rows are cut into calls, only on the rows: the same rows make the same bytes.
  *
  * States: PACK -segment_begin-> SEGMENT -column_begin-> COLUMN -column_end-> SEGMENT
@@ -18,45 +18,10 @@
 
 #include "base/assert.h"
 #include "base/hash.h"
+#include "storage/interner_int.h"
 #include "storage/pack_int.h"
 
-enum {
-    OUT_BYTES = 1 << 20,      /* written to the file in pieces of about this size */
-    CHUNK_BYTES = 256 << 10,  /* of copied strings */
-    SOURCES_MAX = 64,         /* dictionaries whose codes are mapped at once; the oldest goes */
-    SLOTS_MIN = 1024,         /* of the hash table */
-    SLOTS_KEPT_MAX = 1 << 17, /* a larger table is not kept for the next column */
-    LOOK_AHEAD = 8,           /* strings whose slots are fetched before they are asked */
-};
-#define CODE_NONE    UINT32_MAX       /* not mapped yet */
-#define CODE_PENDING (UINT32_MAX - 1) /* asked for in this call */
-
-struct chunk {
-    struct chunk *next;
-    size_t size, used;
-    uint8_t data[];
-};
-
-/* The dictionary of the column in flight. */
-struct interner {
-    uint64_t *slots;     /* tag << 32 | code + 1; 0: free */
-    uint32_t slot_count; /* in use, a power of two */
-    uint32_t slot_capacity;
-    uint64_t *spare; /* the table before or after the next growth */
-    uint32_t spare_capacity;
-    struct tl_slice *values;
-    uint32_t count, capacity;
-    struct chunk *chunks; /* newest first */
-    size_t charged;
-};
-
-/* How the codes of one source dictionary map to ours. */
-struct source {
-    uint64_t id;
-    uint32_t *map;
-    uint32_t size, capacity;
-    uint64_t last_use;
-};
+enum { OUT_BYTES = 1 << 20 }; /* written to the file in pieces of about this size */
 
 struct column_state {
     uint32_t id;
@@ -118,17 +83,11 @@ struct tl_pack_writer {
     int64_t last_ts;
 
     struct column_state column;
-    struct interner dict;
-    struct source sources[SOURCES_MAX];
-    uint32_t source_count;
-    uint64_t uses;
+    struct tl__interner dict; /* of the column in flight */
 
     uint64_t values[TL_BLOCK_ROWS]; /* of the block in flight, width bytes each */
     uint64_t validity[TL_BLOCK_ROWS / 64];
     uint32_t codes[TL_VECTOR_ROWS_MAX]; /* of the call in flight */
-    uint32_t wanted[TL_VECTOR_ROWS_MAX];
-    uint32_t tags[TL_VECTOR_ROWS_MAX];
-    struct tl_slice strings[TL_VECTOR_ROWS_MAX];
     int64_t array[TL_ENCODE_ROWS_MAX];
 };
 
@@ -210,289 +169,9 @@ static enum tl_code maybe_write_out(struct tl_pack_writer *w, struct tl_status *
     return rc || w->out.size < OUT_BYTES ? rc : write_out(w, st);
 }
 
-/* ---- the dictionary in flight ---- */
-
-static enum tl_code charge(struct tl_pack_writer *w, size_t size, struct tl_status *st)
-{
-    if (w->options.budget) {
-        enum tl_code rc = tl_budget_charge(w->options.budget, size, st);
-        if (rc)
-            return rc;
-    }
-    w->dict.charged += size;
-    return TL_OK;
-}
-
-static void release(struct tl_pack_writer *w, size_t size)
-{
-    tl_assert(w->dict.charged >= size);
-    w->dict.charged -= size;
-    if (w->options.budget)
-        tl_budget_release(w->options.budget, size);
-}
-
 static enum tl_code no_memory(struct tl_status *st)
 {
     return TL_FAIL(st, TL_LIMIT, "no memory to write a pack");
-}
-
-/* Memory for a table of `slot_count`, not cleared, in the spare one's place. */
-static enum tl_code spare_reserve(struct tl_pack_writer *w, uint32_t slot_count,
-                                  struct tl_status *st)
-{
-    struct interner *d = &w->dict;
-    if (slot_count <= d->spare_capacity)
-        return TL_OK;
-    free(d->spare);
-    release(w, (size_t)d->spare_capacity * sizeof(*d->spare));
-    d->spare = NULL;
-    d->spare_capacity = 0;
-    enum tl_code rc = charge(w, (size_t)slot_count * sizeof(*d->spare), st);
-    if (rc)
-        return rc;
-    d->spare = malloc((size_t)slot_count * sizeof(*d->spare));
-    if (!d->spare) {
-        release(w, (size_t)slot_count * sizeof(*d->spare));
-        return no_memory(st);
-    }
-    d->spare_capacity = slot_count;
-    return TL_OK;
-}
-
-static void slots_swap(struct interner *d)
-{
-    uint64_t *slots = d->slots;
-    uint32_t capacity = d->slot_capacity;
-    d->slots = d->spare;
-    d->slot_capacity = d->spare_capacity;
-    d->spare = slots;
-    d->spare_capacity = capacity;
-}
-
-/* A larger table, with all that the old one holds. */
-static enum tl_code slots_grow(struct tl_pack_writer *w, uint32_t slot_count, struct tl_status *st)
-{
-    struct interner *d = &w->dict;
-    enum tl_code rc = spare_reserve(w, slot_count, st);
-    if (rc)
-        return rc;
-    memset(d->spare, 0, (size_t)slot_count * sizeof(*d->spare));
-    uint32_t mask = slot_count - 1;
-    for (uint32_t i = 0; i < d->slot_count; i++) {
-        if (d->slots[i] == 0)
-            continue;
-        uint32_t at = (uint32_t)(d->slots[i] >> 32) & mask;
-        while (d->spare[at] != 0)
-            at = (at + 1) & mask;
-        d->spare[at] = d->slots[i];
-    }
-    slots_swap(d);
-    d->slot_count = slot_count;
-    return TL_OK;
-}
-
-static enum tl_code values_grow(struct tl_pack_writer *w, struct tl_status *st)
-{
-    struct interner *d = &w->dict;
-    uint32_t capacity = d->capacity ? d->capacity * 2 : 1024;
-    size_t more = (size_t)(capacity - d->capacity) * sizeof(*d->values);
-    enum tl_code rc = charge(w, more, st);
-    if (rc)
-        return rc;
-    struct tl_slice *values = realloc(d->values, (size_t)capacity * sizeof(*values));
-    if (!values) {
-        release(w, more);
-        return no_memory(st);
-    }
-    d->values = values;
-    d->capacity = capacity;
-    return TL_OK;
-}
-
-static enum tl_code copy_string(struct tl_pack_writer *w, struct tl_slice value,
-                                struct tl_slice *out, struct tl_status *st)
-{
-    struct interner *d = &w->dict;
-    struct chunk *c = d->chunks;
-    if (!c || c->size - c->used < value.size) {
-        enum tl_code rc = charge(w, sizeof(*c) + CHUNK_BYTES, st);
-        if (rc)
-            return rc;
-        c = malloc(sizeof(*c) + CHUNK_BYTES);
-        if (!c) {
-            release(w, sizeof(*c) + CHUNK_BYTES);
-            return no_memory(st);
-        }
-        c->next = d->chunks;
-        c->size = CHUNK_BYTES;
-        c->used = 0;
-        d->chunks = c;
-    }
-    uint8_t *to = c->data + c->used;
-    if (value.size > 0)
-        memcpy(to, value.data, value.size);
-    c->used += value.size;
-    *out = tl_slice_of(to, value.size);
-    return TL_OK;
-}
-
-/* The place in the table where a string's look-up begins. */
-static uint32_t string_tag(struct tl_slice value)
-{
-    return (uint32_t)tl_hash64(value.data, value.size);
-}
-
-static enum tl_code intern_tagged(struct tl_pack_writer *w, struct tl_slice value, uint32_t tag,
-                                  uint32_t *code, struct tl_status *st)
-{
-    struct interner *d = &w->dict;
-    if (value.size > TL_TEXT_BYTES_MAX)
-        return TL_FAIL(st, TL_INVALID, "a text of %zu bytes, more than %d", value.size,
-                       TL_TEXT_BYTES_MAX);
-    uint32_t mask = d->slot_count - 1;
-    uint32_t at = tag & mask;
-    for (; d->slots[at] != 0; at = (at + 1) & mask) {
-        if ((uint32_t)(d->slots[at] >> 32) != tag)
-            continue;
-        uint32_t c = (uint32_t)d->slots[at] - 1;
-        if (tl_slice_eq(d->values[c], value)) {
-            *code = c;
-            return TL_OK;
-        }
-    }
-    enum tl_code rc = TL_OK;
-    if (d->count >= CODE_PENDING - 1)
-        return TL_FAIL(st, TL_LIMIT, "a column with 2^32 distinct texts");
-    if (d->count == d->capacity)
-        rc = values_grow(w, st);
-    if (!rc)
-        rc = copy_string(w, value, &d->values[d->count], st);
-    if (rc)
-        return rc;
-    *code = d->count++;
-    d->slots[at] = (uint64_t)tag << 32 | (*code + 1);
-    if ((uint64_t)d->count * 2 > d->slot_count)
-        return slots_grow(w, d->slot_count * 2, st);
-    return TL_OK;
-}
-
-static enum tl_code intern(struct tl_pack_writer *w, struct tl_slice value, uint32_t *code,
-                           struct tl_status *st)
-{
-    return intern_tagged(w, value, string_tag(value), code, st);
-}
-
-/* w->strings[0 … count), which codes w->wanted of a source stand for. A table of many strings lies
- * outside the near caches: its slots are fetched some strings ahead. */
-static enum tl_code intern_wanted(struct tl_pack_writer *w, uint32_t *map, uint32_t count,
-                                  struct tl_status *st)
-{
-    uint32_t *tags = w->tags;
-    for (uint32_t i = 0; i < count; i++)
-        tags[i] = string_tag(w->strings[i]);
-    for (uint32_t i = 0; i < count; i++) {
-        if (i + LOOK_AHEAD < count)
-            __builtin_prefetch(&w->dict.slots[tags[i + LOOK_AHEAD] & (w->dict.slot_count - 1)]);
-        enum tl_code rc = intern_tagged(w, w->strings[i], tags[i], &map[w->wanted[i]], st);
-        if (rc)
-            return rc;
-    }
-    return TL_OK;
-}
-
-static void dict_free_chunks(struct tl_pack_writer *w, bool keep_one)
-{
-    struct interner *d = &w->dict;
-    while (d->chunks && (!keep_one || d->chunks->next)) {
-        struct chunk *c = d->chunks;
-        d->chunks = c->next;
-        release(w, sizeof(*c) + c->size);
-        free(c);
-    }
-    if (d->chunks)
-        d->chunks->used = 0;
-}
-
-/* Empties the dictionary, and keeps what a usual column needs. */
-static enum tl_code dict_reset(struct tl_pack_writer *w, struct tl_status *st)
-{
-    struct interner *d = &w->dict;
-    dict_free_chunks(w, true);
-    d->count = 0;
-    for (int i = 0; i < 2; i++) {
-        if (d->spare_capacity > SLOTS_KEPT_MAX) {
-            free(d->spare);
-            release(w, (size_t)d->spare_capacity * sizeof(*d->spare));
-            d->spare = NULL;
-            d->spare_capacity = 0;
-        }
-        slots_swap(d);
-    }
-    if (d->slot_capacity < SLOTS_MIN) {
-        slots_swap(d);
-        enum tl_code rc = spare_reserve(w, SLOTS_MIN, st);
-        slots_swap(d);
-        if (rc)
-            return rc;
-    }
-    d->slot_count = SLOTS_MIN;
-    memset(d->slots, 0, (size_t)SLOTS_MIN * sizeof(*d->slots));
-    return TL_OK;
-}
-
-static void sources_forget(struct tl_pack_writer *w)
-{
-    for (uint32_t i = 0; i < w->source_count; i++)
-        w->sources[i].id = 0;
-    /* The arrays stay for the next column. */
-}
-
-static enum tl_code source_grow(struct tl_pack_writer *w, struct source *s, uint32_t count,
-                                struct tl_status *st)
-{
-    if (count > s->capacity) {
-        size_t more = (size_t)(count - s->capacity) * sizeof(*s->map);
-        enum tl_code rc = charge(w, more, st);
-        if (rc)
-            return rc;
-        uint32_t *map = realloc(s->map, (size_t)count * sizeof(*map));
-        if (!map) {
-            release(w, more);
-            return no_memory(st);
-        }
-        s->map = map;
-        s->capacity = count;
-    }
-    memset(s->map + s->size, 0xff, (size_t)(count - s->size) * sizeof(*s->map));
-    s->size = count;
-    return TL_OK;
-}
-
-static enum tl_code source_find(struct tl_pack_writer *w, const struct tl_dict *dict,
-                                struct source **out, struct tl_status *st)
-{
-    struct source *found = NULL, *oldest = NULL;
-    for (uint32_t i = 0; i < w->source_count; i++) {
-        struct source *s = &w->sources[i];
-        if (s->id == dict->id) {
-            found = s;
-            break;
-        }
-        if (!oldest || s->id == 0 || (oldest->id != 0 && s->last_use < oldest->last_use))
-            oldest = s;
-    }
-    if (!found) {
-        if (oldest && (oldest->id == 0 || w->source_count == SOURCES_MAX))
-            found = oldest;
-        else
-            found = &w->sources[w->source_count++];
-        found->id = dict->id;
-        found->size = 0;
-    }
-    found->last_use = ++w->uses;
-    *out = found;
-    /* A growing dictionary keeps its id and the codes that it gave. */
-    return found->size < dict->count ? source_grow(w, found, dict->count, st) : TL_OK;
 }
 
 enum tl_code tl__pack_column_intern(struct tl_pack_writer *w, struct tl_slice value, uint32_t *code,
@@ -501,7 +180,7 @@ enum tl_code tl__pack_column_intern(struct tl_pack_writer *w, struct tl_slice va
     enum tl_code rc = check_state(w, STATE_COLUMN, st);
     if (rc)
         return rc;
-    rc = intern(w, value, code, st);
+    rc = tl__interner_intern(&w->dict, value, code, st);
     return rc ? poison(w, st) : TL_OK;
 }
 
@@ -742,80 +421,6 @@ static void check_times(struct tl_pack_writer *w, const int64_t *ts, uint32_t ro
 
 /* ---- vectors in ---- */
 
-static enum tl_code map_codes(struct tl_pack_writer *w, const struct tl_vector *v,
-                              struct tl_status *st)
-{
-    struct source *s;
-    enum tl_code rc = source_find(w, v->dict, &s, st);
-    if (rc)
-        return rc;
-    uint32_t wanted = 0;
-    uint32_t *map = s->map;
-    uint32_t size = s->size;
-    if (!v->validity) {
-        /* Usually every code was met before: one look-up a row, and nothing to decide. */
-        uint32_t max_code = 0, max_mapped = 0;
-        for (uint32_t i = 0; i < v->count; i++)
-            max_code = v->codes[i] > max_code ? v->codes[i] : max_code;
-        tl_assert(max_code < size);
-        for (uint32_t i = 0; i < v->count; i++) {
-            uint32_t mapped = map[v->codes[i]];
-            w->codes[i] = mapped;
-            max_mapped = mapped > max_mapped ? mapped : max_mapped;
-        }
-        if (max_mapped < CODE_PENDING)
-            return TL_OK;
-    }
-    for (uint32_t i = 0; i < v->count; i++) {
-        if (v->validity && !tl_bit_get(v->validity, i)) {
-            w->codes[i] = 0;
-            continue;
-        }
-        uint32_t code = v->codes[i];
-        tl_assert(code < size);
-        uint32_t mapped = map[code];
-        if (mapped >= CODE_PENDING && mapped == CODE_NONE) {
-            map[code] = mapped = CODE_PENDING;
-            w->wanted[wanted++] = code;
-        }
-        w->codes[i] = mapped;
-    }
-    if (wanted == 0)
-        return TL_OK;
-
-    rc = tl_dict_get(v->dict, w->wanted, wanted, w->strings, st);
-    if (!rc)
-        rc = intern_wanted(w, map, wanted, st);
-    if (rc)
-        return rc;
-    for (uint32_t i = 0; i < v->count; i++)
-        if (w->codes[i] == CODE_PENDING)
-            w->codes[i] = map[v->codes[i]];
-    return TL_OK;
-}
-
-static enum tl_code intern_flat(struct tl_pack_writer *w, const struct tl_vector *v,
-                                struct tl_status *st)
-{
-    const struct tl_slice *values = v->data;
-    struct tl_slice last = {NULL, 0};
-    uint32_t last_code = CODE_NONE;
-    for (uint32_t i = 0; i < v->count; i++) {
-        if (v->validity && !tl_bit_get(v->validity, i)) {
-            w->codes[i] = 0;
-            continue;
-        }
-        if (last_code == CODE_NONE || !tl_slice_eq(values[i], last)) {
-            enum tl_code rc = intern(w, values[i], &last_code, st);
-            if (rc)
-                return rc;
-            last = values[i];
-        }
-        w->codes[i] = last_code;
-    }
-    return TL_OK;
-}
-
 static enum tl_code append_constant(struct tl_pack_writer *w, const struct tl_vector *v,
                                     struct tl_status *st)
 {
@@ -827,7 +432,8 @@ static enum tl_code append_constant(struct tl_pack_writer *w, const struct tl_ve
         validity = none;
     } else if (w->column.type.kind == TL_TEXT) {
         uint32_t code;
-        enum tl_code rc = intern(w, *(const struct tl_slice *)v->data, &code, st);
+        enum tl_code rc =
+            tl__interner_intern(&w->dict, *(const struct tl_slice *)v->data, &code, st);
         if (rc)
             return rc;
         uint32_t *to = (uint32_t *)(void *)scratch;
@@ -882,7 +488,7 @@ enum tl_code tl_pack_column_append(struct tl_pack_writer *w, const struct tl_vec
     }
     if (w->column.type.kind != TL_TEXT)
         return tl__pack_column_put(w, v->data, validity, v->count, st);
-    rc = v->shape == TL_DICT ? map_codes(w, v, st) : intern_flat(w, v, st);
+    rc = tl__interner_map(&w->dict, v, w->codes, st);
     if (rc)
         return poison(w, st);
     return tl__pack_column_put(w, w->codes, validity, v->count, st);
@@ -976,7 +582,7 @@ static enum tl_code array_of_blocks(struct tl_pack_writer *w,
 }
 
 /* Strings [lo, *hi) that share a page: up to the target size, a long one by itself. */
-static uint32_t page_end(const struct interner *d, uint32_t lo)
+static uint32_t page_end(const struct tl__interner *d, uint32_t lo)
 {
     size_t bytes = 0;
     uint32_t hi = lo;
@@ -996,7 +602,7 @@ static uint32_t page_end(const struct interner *d, uint32_t lo)
 static enum tl_code write_pages(struct tl_pack_writer *w, struct tl_buffer *list, uint32_t *count,
                                 struct tl_status *st)
 {
-    struct interner *d = &w->dict;
+    struct tl__interner *d = &w->dict;
     struct tl_encode_options opt = {.zstd_level = w->options.text_level};
     *count = 0;
     for (uint32_t lo = 0; lo < d->count;) {
@@ -1110,6 +716,7 @@ enum tl_code tl_pack_create(struct tl_io *io, const struct tl_pack_id *id,
     w->id = *id;
     w->key = tl_pack_key(id);
     w->options = *options;
+    tl__interner_init(&w->dict, options->budget);
     tl_pack_name(id, w->name);
     tl_buffer_init(&w->out, "pack output",
                    OUT_BYTES + TL_STRINGS_BYTES_MAX + TL_BLOCK_BYTES_MAX + INDEX_BYTES_MAX);
@@ -1243,10 +850,9 @@ enum tl_code tl_pack_column_begin(struct tl_pack_writer *w, uint32_t column_id, 
         return poison(w, st);
     }
     if (type.kind == TL_TEXT) {
-        rc = dict_reset(w, st);
+        rc = tl__interner_reset(&w->dict, st);
         if (rc)
             return poison(w, st);
-        sources_forget(w);
     }
     w->column = (struct column_state){.id = column_id,
                                       .type = type,
@@ -1416,14 +1022,7 @@ static enum tl_code pack_finish(struct tl_pack_writer *w, struct tl_status *st)
 
 static void writer_free(struct tl_pack_writer *w)
 {
-    dict_free_chunks(w, false);
-    for (uint32_t i = 0; i < SOURCES_MAX; i++)
-        free(w->sources[i].map);
-    free(w->dict.slots);
-    free(w->dict.spare);
-    free(w->dict.values);
-    if (w->options.budget && w->dict.charged > 0)
-        tl_budget_release(w->options.budget, w->dict.charged);
+    tl__interner_deinit(&w->dict);
     tl_buffer_deinit(&w->out);
     tl_buffer_deinit(&w->index);
     tl_buffer_deinit(&w->merchant_bytes);
