@@ -193,7 +193,7 @@ static bool scan_clock(struct scan *s, struct moment_scan *m)
 }
 
 /* [+-]hh[[:]mm[[:]ss]], east. */
-static bool scan_offset(struct scan *s, struct moment *out)
+static bool scan_offset(struct scan *s, struct moment *out, bool *in_range)
 {
     int32_t sign = peek(s) == '-' ? -1 : 1;
     s->p++;
@@ -217,8 +217,7 @@ static bool scan_offset(struct scan *s, struct moment *out)
                 return false;
         }
     }
-    if (hours > 15 || minutes > 59 || seconds > 59)
-        return false;
+    *in_range = hours <= 15 && minutes <= 59 && seconds <= 59;
     out->has_offset = true;
     out->offset_s = sign * (hours * 3600 + minutes * 60 + seconds);
     return true;
@@ -234,8 +233,14 @@ static enum tl_code scan_words(struct scan *s, struct moment_scan *m, struct mom
             return TL_OK;
         bool zone_known = out->has_offset || out->zone != NULL;
         if (peek(s) == '+' || peek(s) == '-') {
-            if (zone_known || !scan_offset(s, out))
+            bool in_range = true;
+            if (zone_known || !scan_offset(s, out, &in_range))
                 return bad_syntax(m->whole, m->type, st);
+            if (!in_range) {
+                (void)TL_FAIL(st, TL_INVALID, "time zone displacement out of range: \"%.*s\"",
+                              quoted_size(m->whole), (const char *)m->whole.data);
+                return tl_status_sql(st, "22009", 0);
+            }
             continue;
         }
         const uint8_t *first = s->p;
@@ -264,7 +269,7 @@ static enum tl_code moment_compose(const struct moment_scan *m, struct moment *o
                                    struct tl_status *st)
 {
     int32_t hour = m->hour;
-    if ((m->am || m->pm) && (hour < 1 || hour > 12))
+    if ((m->am || m->pm) && hour > 12)
         return field_range(m->whole, st);
     if (m->am && hour == 12)
         hour = 0;
@@ -565,12 +570,17 @@ static void add_months(struct interval_sum *sum, int64_t count, int64_t unit_mon
     sum->overflow |= __builtin_add_overflow(sum->months, months, &sum->months);
 }
 
+#define SECOND_UNITS                                                                               \
+    (1U << TL_FIELD_SECOND | 1U << TL_FIELD_MILLISECONDS | 1U << TL_FIELD_MICROSECONDS)
+
 /* Adds count + fraction of a unit. False: no such unit in an interval, or a second time. */
 static bool add_unit(struct interval_sum *sum, enum tl_field unit, int64_t count, double fraction)
 {
-    if (sum->seen & 1U << unit)
+    /* A second with a fraction is all there is to be said about its parts. */
+    uint32_t bits = unit == TL_FIELD_SECOND && fraction != 0 ? SECOND_UNITS : 1U << unit;
+    if (sum->seen & bits)
         return false;
-    sum->seen |= 1U << unit;
+    sum->seen |= bits;
     int64_t years = 1;
     switch (unit) {
     case TL_FIELD_MICROSECONDS:
@@ -623,6 +633,7 @@ static enum scanned scan_number(struct scan *s, struct number *n)
     if (peek(s) == '-' || peek(s) == '+') {
         n->negative = peek(s) == '-';
         s->p++;
+        skip_spaces(s);
     }
     size_t digits = digit_count(s);
     bool overflow = false;
@@ -649,8 +660,7 @@ static enum scanned scan_number(struct scan *s, struct number *n)
 static bool scan_interval_clock(struct scan *s, const struct number *first,
                                 struct interval_sum *sum)
 {
-    const uint32_t units = 1U << TL_FIELD_HOUR | 1U << TL_FIELD_MINUTE | 1U << TL_FIELD_SECOND |
-                           1U << TL_FIELD_MILLISECONDS | 1U << TL_FIELD_MICROSECONDS;
+    const uint32_t units = 1U << TL_FIELD_HOUR | 1U << TL_FIELD_MINUTE | SECOND_UNITS;
     int32_t second_field, third_field = 0;
     double fraction = 0;
     if (first->has_point || sum->seen & units)
@@ -821,9 +831,13 @@ enum tl_code tl_parse_interval(struct tl_slice whole, struct tl_interval *out, s
     int64_t sign = ago ? -1 : 1;
     struct tl_interval v;
     if (rc == TOO_LARGE || sum.overflow || __builtin_mul_overflow(sum.us, sign, &v.us) ||
-        __builtin_mul_overflow(sum.days, sign, &v.days) ||
-        __builtin_mul_overflow(sum.months, sign, &v.months))
+        __builtin_mul_overflow(sum.days, sign, &v.days))
         return interval_field_range(whole, st);
+    if (__builtin_mul_overflow(sum.months, sign, &v.months)) {
+        (void)TL_FAIL(st, TL_INVALID, "interval out of range: \"%.*s\"", quoted_size(whole),
+                      (const char *)whole.data);
+        return tl_status_sql(st, "22008", 0);
+    }
     *out = v;
     return TL_OK;
 }
