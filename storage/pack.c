@@ -272,6 +272,8 @@ enum tl_code tl_pack_open(struct tl_io *io, const struct tl_pack_id *id, struct 
                           struct tl_pack **out, struct tl_status *st)
 {
     tl_assert(io != NULL && id != NULL && out != NULL);
+    if (id->kind < TL_PACK_SEAL || id->kind > TL_PACK_DERIVED)
+        return TL_FAIL(st, TL_CORRUPT, "a pack of kind %u", id->kind);
     char name[TL_PACK_NAME_MAX];
     tl_pack_name(id, name);
     struct tl_pack *p = calloc(1, sizeof(*p));
