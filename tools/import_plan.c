@@ -504,15 +504,23 @@ enum tl_code tl_import_plan_make(struct tl_import_plan *plan,
         rc = TL_FAIL(st, TL_LIMIT, "no memory for a plan");
     if (!rc && request->format == TL_IMPORT_NDJSON)
         rc = tl_json_paths_init(&plan->paths, st);
+    bool stands = false;
+    if (!rc) {
+        rc = describe(plan, door, st);
+        stands = rc == TL_OK;
+        if (rc == TL_NOT_FOUND && st->code == TL_OK)
+            rc = TL_OK;
+    }
+    /* An object under a column's own name comes whole. */
+    for (uint32_t i = 0; !rc && request->format == TL_IMPORT_NDJSON && i < plan->column_count; i++)
+        (void)tl_json_paths_find(&plan->paths, tl_slice_str(plan->columns[i].name), true);
     if (!rc && !log)
         rc = sample_input(in, &beginning, st);
     if (!rc && request->format == TL_IMPORT_CSV)
         rc = sample_csv(plan, request, &beginning, &sample, st);
     if (!rc && request->format == TL_IMPORT_NDJSON)
         rc = sample_json(plan, request, &beginning, &sample, st);
-    if (!rc)
-        rc = describe(plan, door, st);
-    if (rc == TL_NOT_FOUND && st->code == TL_OK) {
+    if (!rc && !stands) {
         if (log && strcmp(table, "events") != 0)
             rc = access_log_columns(plan, st);
         else if (request->create)
