@@ -24,3 +24,9 @@ foreach(noun crash model)
     add_test(NAME ${noun} COMMAND test_${noun})
     set_tests_properties(${noun} PROPERTIES LABELS unit TIMEOUT 600)
 endforeach()
+
+# The command line on real input; DuckDB's answers beside ours.
+find_program(PYTHON3 python3 REQUIRED)
+add_test(NAME e2e/import
+    COMMAND ${PYTHON3} ${CMAKE_SOURCE_DIR}/tests/e2e/test_import.py ${CMAKE_BINARY_DIR})
+set_tests_properties(e2e/import PROPERTIES LABELS e2e TIMEOUT 600)

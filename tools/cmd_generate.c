@@ -19,7 +19,7 @@ static const char help[] =
     "Makes realistic web traffic of many merchants, the same for the same options: merchants by\n"
     "Zipf's law (merchant_id is the rank), sessions, returning visitors, funnels, a daily curve.\n"
     "Where to, one of:\n"
-    "  --server HOST:PORT    a server, over gRPC\n"
+    "  --server HOST:PORT    a server, over gRPC (also by $TALLY_SERVER)\n"
     "  --data DIR            a directory that no server holds\n"
     "  --format csv|ndjson   text, to standard output or --output FILE\n"
     "  --batches FILE        encoded batches with their lengths, for benchmarks\n"
@@ -51,6 +51,7 @@ struct generate_options {
     struct tl_place place;
     const char *format, *output, *batches;
     bool discard, stats, json, quiet, again;
+    bool stored; /* into a database, by a server or a directory */
 };
 
 struct outcome {
@@ -115,8 +116,10 @@ static bool parse(struct tl_args *a, struct generate_options *o)
             return tl_args_unknown(a);
     if (a->failed)
         return false;
-    int targets = (o->place.server || o->place.data) + (o->format != NULL) + (o->batches != NULL) +
-                  o->discard;
+    o->stored = o->place.server || o->place.data;
+    if (!o->stored && !o->format && !o->batches && !o->discard)
+        o->stored = getenv("TALLY_SERVER") || getenv("TALLY_DATA");
+    int targets = o->stored + (o->format != NULL) + (o->batches != NULL) + o->discard;
     if (targets != 1) {
         fprintf(stderr, "tally generate: say where to: --server, --data, --format, --batches or "
                         "--discard\n");
@@ -176,7 +179,7 @@ struct sink {
 static enum tl_code open_sink(const struct generate_options *o, struct sink *s,
                               struct outcome *outcome, struct tl_status *st)
 {
-    if (o->place.server || o->place.data) {
+    if (o->stored) {
         char producer[64];
         size_t size = 0;
         enum tl_code rc = producer_name(o, producer, &size, st);

@@ -79,7 +79,7 @@ def table(name, path, combined):
       FROM {lines(path)} WHERE regexp_matches(line, '{pattern}')''')
     con.execute(f'''ALTER TABLE {name} ADD COLUMN path VARCHAR''')
     con.execute(f'''UPDATE {name} SET path = split_part(regexp_replace(regexp_replace(
-        request, '^[A-Za-z]+ ', ''), ' HTTP/[0-9.]+$', ''), '?', 1)''')
+        request, '^[A-Za-z]+ ', ''), ' HTTP/\S+$', ''), '?', 1)''')
 table("elastic", A["elastic"], True)
 table("nasa", A["nasa"], False)
 con.execute(f'''CREATE TABLE tsv AS SELECT host AS client, make_timestamp(time::BIGINT * 1000000) AS ts,
@@ -411,7 +411,8 @@ class OtherInputs(unittest.TestCase):
         mine = self.ask(f"SELECT {sums} FROM events")
         for form in ("csv", "ndjson"):
             text = subprocess.run([TALLY, "generate", "--format", form, *options],
-                                  stdout=subprocess.PIPE, check=True).stdout
+                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                                  check=True).stdout
             self.where = ["--data", os.path.join(self.work, form)]
             out, _ = self.tally("import", "--format", form, "--table", "events", "--json", "-",
                                 text=text)
