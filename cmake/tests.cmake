@@ -30,3 +30,15 @@ find_program(PYTHON3 python3 REQUIRED)
 add_test(NAME e2e/import
     COMMAND ${PYTHON3} ${CMAKE_SOURCE_DIR}/tests/e2e/test_import.py ${CMAKE_BINARY_DIR})
 set_tests_properties(e2e/import PROPERTIES LABELS e2e TIMEOUT 600)
+
+# End to end: real clients of other languages against a real tallyd of this build.
+foreach(e2e IN ITEMS "grpcio:/usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/e2e/test_grpcio.py"
+                     "kill:/usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/e2e/test_kill.py"
+                     "grpcjs:${CMAKE_SOURCE_DIR}/tests/e2e/run_grpcjs")
+    string(REGEX MATCH "^[a-z]+" name ${e2e})
+    string(REGEX REPLACE "^[a-z]+:" "" command ${e2e})
+    separate_arguments(command)
+    add_test(NAME e2e/${name} COMMAND ${command})
+    set_tests_properties(e2e/${name} PROPERTIES LABELS e2e TIMEOUT 300
+        ENVIRONMENT "TALLY_BUILD=${CMAKE_BINARY_DIR}")
+endforeach()

@@ -741,7 +741,7 @@ void tl_call_on_close(struct tl_call *call)
     struct tl_method_metrics *m = metrics_of(call);
     m->open--;
     m->calls[call->code]++;
-    tl_histogram_add(&m->seconds, tl_now_ns() - call->opened_ns);
+    tl_latency_add(&m->seconds, tl_now_ns() - call->opened_ns);
     call->method = NULL;
 }
 

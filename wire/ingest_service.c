@@ -107,7 +107,7 @@ static void count_ack(struct tl_append *a)
     m->append_refused += a->ack.refused;
     m->append_duplicates += a->ack.duplicate;
     m->append_bytes += a->message->size;
-    tl_histogram_add(&m->append_seconds, tl_now_ns() - a->arrived_ns);
+    tl_latency_add(&m->append_seconds, tl_now_ns() - a->arrived_ns);
 }
 
 static void update_pause(struct tl_ingest *s)

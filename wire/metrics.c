@@ -8,17 +8,17 @@
 static const struct {
     uint64_t ns;
     const char *text;
-} bounds[TL_HISTOGRAM_BUCKETS] = {
+} bounds[TL_LATENCY_BUCKETS] = {
     {50000, "5e-05"},    {100000, "0.0001"},  {250000, "0.00025"}, {500000, "0.0005"},
     {1000000, "0.001"},  {2500000, "0.0025"}, {5000000, "0.005"},  {10000000, "0.01"},
     {25000000, "0.025"}, {50000000, "0.05"},  {100000000, "0.1"},  {250000000, "0.25"},
     {500000000, "0.5"},  {1000000000, "1"},   {2500000000, "2.5"}, {10000000000, "10"},
 };
 
-void tl_histogram_add(struct tl_histogram *h, uint64_t ns)
+void tl_latency_add(struct tl_latency *h, uint64_t ns)
 {
     size_t i = 0;
-    while (i < TL_HISTOGRAM_BUCKETS && ns > bounds[i].ns)
+    while (i < TL_LATENCY_BUCKETS && ns > bounds[i].ns)
         i++;
     h->buckets[i]++;
     h->sum_ns += ns;
@@ -38,15 +38,15 @@ static void value(struct tl_buffer *out, const char *name, const char *type, con
 
 /* `labels` is "" or ends with a comma. */
 static void histogram(struct tl_buffer *out, const char *name, const char *labels,
-                      const struct tl_histogram *h)
+                      const struct tl_latency *h)
 {
     uint64_t count = 0;
-    for (size_t i = 0; i < TL_HISTOGRAM_BUCKETS; i++) {
+    for (size_t i = 0; i < TL_LATENCY_BUCKETS; i++) {
         count += h->buckets[i];
         tl_buffer_printf(out, "%s_bucket{%sle=\"%s\"} %" PRIu64 "\n", name, labels, bounds[i].text,
                          count);
     }
-    count += h->buckets[TL_HISTOGRAM_BUCKETS];
+    count += h->buckets[TL_LATENCY_BUCKETS];
     tl_buffer_printf(out, "%s_bucket{%sle=\"+Inf\"} %" PRIu64 "\n", name, labels, count);
     size_t n = strlen(labels);
     const char *open = n ? "{" : "", *close = n ? "}" : "";

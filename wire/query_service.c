@@ -68,6 +68,7 @@ static enum tl_code parse_params(struct query *q, struct tl_vector **out, struct
 {
     const struct tl_plan *plan = tally_describe(q->statement);
     static const uint64_t null_bits[1];
+    static const uint8_t nothing[16]; /* of any type's width */
     if (q->param_count != plan->param_count) {
         TL_FAIL(st, TL_INVALID, "the statement has %u parameters, %zu were given",
                 plan->param_count, q->param_count);
@@ -80,8 +81,11 @@ static enum tl_code parse_params(struct query *q, struct tl_vector **out, struct
     for (size_t i = 0; i < q->param_count; i++) {
         const Tally__V1__Param *p = q->params[i];
         if (p->is_null) {
-            params[i] = (struct tl_vector){
-                .type = plan->param_types[i], .shape = TL_CONST, .count = 1, .validity = null_bits};
+            params[i] = (struct tl_vector){.type = plan->param_types[i],
+                                           .shape = TL_CONST,
+                                           .count = 1,
+                                           .data = nothing,
+                                           .validity = null_bits};
             continue;
         }
         enum tl_code rc = tally_param_parse(plan->param_types[i], tl_control_slice(p->text),
