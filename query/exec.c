@@ -387,6 +387,14 @@ bool tl__op_text_stable(const struct tl__op *op, uint32_t column)
 
 /* ---- runs ---- */
 
+/* A limit that names no SQLSTATE of its own is one of memory. */
+static enum tl_code told(enum tl_code rc, struct tl_status *st)
+{
+    if (rc == TL_LIMIT && !st->sqlstate[0])
+        (void)tl_status_sql(st, "53200", 0);
+    return rc;
+}
+
 static bool too_deep(const struct tl_plan_node *node)
 {
     uint32_t depth = 0;
@@ -441,7 +449,7 @@ enum tl_code tl_run_new(const struct tl_plan *plan, const struct tl_run_options 
         rc = tl__op_new(run, plan->root, run->root_pipe, &run->root, st);
     if (rc) {
         tl_run_free(run);
-        return rc;
+        return told(rc, st);
     }
     *out = run;
     return TL_OK;
@@ -458,7 +466,7 @@ enum tl_code tl_run_step(struct tl_run *run, struct tl_chunk *out, struct tl_sta
         rc = tl__op_next(run->root, &batch, st);
     if (rc || batch.n == 0) {
         run->done = true;
-        return rc;
+        return told(rc, st);
     }
     run->result_rows += batch.n;
     if (run->options.result_rows_max && run->result_rows > run->options.result_rows_max) {
@@ -472,11 +480,11 @@ enum tl_code tl_run_step(struct tl_run *run, struct tl_chunk *out, struct tl_sta
         struct tl_arena *arena = &run->root->pipe->scratch;
         struct tl_vector *columns = tl_arena_calloc(arena, count + 1u, sizeof(*columns), st);
         if (!columns)
-            return st->code;
+            return told(st->code, st);
         for (uint32_t c = 0; c < count; c++) {
             rc = tl__compact(arena, &batch.columns[c], batch.sel, batch.n, &columns[c], st);
             if (rc)
-                return rc;
+                return told(rc, st);
         }
         batch.columns = columns;
     }

@@ -892,7 +892,7 @@ static void sum_distinct(struct agg *a)
 static enum tl_code finish(struct state *s, struct tl_status *st)
 {
     uint32_t groups = tl__groups_count(s->groups);
-    for (uint32_t i = 0; i < s->agg_count; i++) {
+    for (uint32_t i = 0; i < s->agg_count && groups > 0; i++) {
         struct agg *a = &s->aggs[i];
         enum tl_code rc = tl__array_reserve(&a->states, groups, true, st);
         if (rc)

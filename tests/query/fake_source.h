@@ -288,18 +288,19 @@ static inline enum tl_code fake_next_morsel(struct tl_scan *base, struct tl_mors
 }
 
 /* Rows of one column: a slice, or the rows of `rows`. */
-static inline void fake_column_out(const struct fake_column *c, struct tl_type type, uint64_t from,
-                                   const uint64_t *rows, uint32_t n, struct tl_arena *arena,
-                                   struct tl_vector *out)
+static inline enum tl_code fake_column_out(const struct fake_column *c, struct tl_type type,
+                                           uint64_t from, const uint64_t *rows, uint32_t n,
+                                           struct tl_arena *arena, struct tl_vector *out,
+                                           struct tl_status *st)
 {
-    struct tl_status st = TL_STATUS_INIT;
     uint32_t width = c->codes ? 4 : tl_kind_width(type.kind);
     *out = (struct tl_vector){
         .type = type, .shape = c->codes ? TL_DICT : TL_FLAT, .count = n, .dict = c->dict};
     const uint8_t *data = c->codes ? (const uint8_t *)c->codes : c->data;
     if (rows) {
-        uint8_t *copy = tl_arena_alloc(arena, (size_t)width * n, &st);
-        tl_assert(copy != NULL);
+        uint8_t *copy = tl_arena_alloc(arena, (size_t)width * n, st);
+        if (!copy)
+            return st->code;
         for (uint32_t i = 0; i < n; i++)
             memcpy(copy + (size_t)i * width, data + rows[i] * width, width);
         data = copy;
@@ -311,26 +312,28 @@ static inline void fake_column_out(const struct fake_column *c, struct tl_type t
     else
         out->data = data;
     if (!c->validity)
-        return;
+        return TL_OK;
     if (!rows && from % 64 == 0) {
         out->validity = c->validity + from / 64;
-        return;
+        return TL_OK;
     }
-    uint64_t *bits = tl_arena_calloc(arena, tl_bit_words(n) + 1u, 8, &st);
-    tl_assert(bits != NULL);
+    uint64_t *bits = tl_arena_calloc(arena, tl_bit_words(n) + 1u, 8, st);
+    if (!bits)
+        return st->code;
     if (!rows) {
         const uint64_t *words = c->validity + from / 64;
         unsigned shift = from % 64;
         for (uint32_t w = 0; w < tl_bit_words(n); w++)
             bits[w] = words[w] >> shift | words[w + 1] << (64 - shift);
         out->validity = bits;
-        return;
+        return TL_OK;
     }
     for (uint32_t i = 0; i < n; i++) {
         uint64_t row = rows[i];
         bits[i >> 6] |= ((c->validity[row >> 6] >> (row & 63)) & 1) << (i & 63);
     }
     out->validity = bits;
+    return TL_OK;
 }
 
 static inline enum tl_code fake_next_chunk(struct tl_scan *base, struct tl_morsel *m,
@@ -354,7 +357,8 @@ static inline enum tl_code fake_next_chunk(struct tl_scan *base, struct tl_morse
         impl->next += n;
     } else {
         rows = tl_arena_alloc(arena, sizeof(*rows) * TL_VECTOR_ROWS_MAX, st);
-        tl_assert(rows != NULL);
+        if (!rows)
+            return st->code;
         for (; impl->next < impl->end && n < TL_VECTOR_ROWS_MAX; impl->next++) {
             if (fake_row_in(scan, s, impl->next))
                 rows[n++] = impl->next;
@@ -365,10 +369,14 @@ static inline enum tl_code fake_next_chunk(struct tl_scan *base, struct tl_morse
         return TL_OK;
     struct tl_vector *columns =
         tl_arena_calloc(arena, spec->column_count + 1u, sizeof(*columns), st);
-    tl_assert(columns != NULL);
-    for (uint32_t c = 0; c < spec->column_count; c++)
-        fake_column_out(&s->columns[scan->column_of[c]], spec->columns[c].type, from, rows, n,
-                        arena, &columns[c]);
+    if (!columns)
+        return st->code;
+    for (uint32_t c = 0; c < spec->column_count; c++) {
+        enum tl_code rc = fake_column_out(&s->columns[scan->column_of[c]], spec->columns[c].type,
+                                          from, rows, n, arena, &columns[c], st);
+        if (rc)
+            return rc;
+    }
     out->columns = columns;
     atomic_fetch_add_explicit(&scan->rows_scanned, n, memory_order_relaxed);
     return TL_OK;
