@@ -304,7 +304,7 @@ static enum tl_code number_strings(struct tl__distinct *d, const struct list *l,
 /* Adds l's pairs of mixed groups to d->merged, with numbers across dictionaries. */
 static enum tl_code merge_strings(struct tl__distinct *d, const struct list *l,
                                   struct tl__intern *strings, const uint32_t *owner,
-                                  struct tl_status *st)
+                                  bool pairs_needed, struct tl_status *st)
 {
     enum { MIXED = -1 };
     uint32_t codes[LOAD_BATCH];
@@ -314,11 +314,11 @@ static enum tl_code merge_strings(struct tl__distinct *d, const struct list *l,
     for (size_t i = 0; i <= l->pairs.size; i++) {
         if (m == LOAD_BATCH || (i == l->pairs.size && m > 0)) {
             enum tl_code rc = number_strings(d, l, strings, codes, m, numbers, st);
-            if (rc == TL_OK)
+            if (rc == TL_OK && pairs_needed)
                 rc = tl__array_reserve(&d->merged, d->merged.size + m, false, st);
             if (rc)
                 return rc;
-            for (uint32_t k = 0; k < m; k++)
+            for (uint32_t k = 0; pairs_needed && k < m; k++)
                 TL__AT(uint64_t, &d->merged, d->merged.size++) =
                     (uint64_t)groups[k] << 32 | numbers[k];
             m = 0;
@@ -382,12 +382,18 @@ enum tl_code tl__distinct_finish(struct tl__distinct *d, uint32_t group_count, i
 
     struct tl__intern strings;
     tl__intern_init(&strings, d->type, false, d->budget);
+    size_t most = 0;
+    for (struct list *l = d->lists; l; l = l->older)
+        most += l->pairs.size;
+    /* With groups a string comes many times: let the table find its size by itself. */
+    if (group_count == 1)
+        rc = tl__intern_expect(&strings, most, st);
     for (uint32_t g = 0; g < group_count; g++) {
         if (owner[g] == UINT32_MAX)
             counts[g] = 0;
     }
     for (struct list *l = d->lists; l && rc == TL_OK; l = l->older)
-        rc = merge_strings(d, l, &strings, owner, st);
+        rc = merge_strings(d, l, &strings, owner, group_count > 1, st);
     if (rc == TL_OK && group_count == 1) {
         counts[0] = strings.count; /* each string was met in the one group */
     } else if (rc == TL_OK) {

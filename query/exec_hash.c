@@ -231,6 +231,20 @@ static enum tl_code grow_slots(struct tl__intern *t, struct tl_status *st)
     return TL_OK;
 }
 
+enum tl_code tl__intern_expect(struct tl__intern *t, size_t count, struct tl_status *st)
+{
+    size_t slots = SLOTS_MIN;
+    if (t->slots.capacity > 0 || count > UINT32_MAX / 4)
+        return TL_OK;
+    while (slots < 2 * (count + 1))
+        slots *= 2;
+    if (tl__array_reserve(&t->values, count, false, st) ||
+        tl__array_reserve(&t->slots, slots, true, st))
+        return st->code;
+    t->slot_mask = (uint32_t)t->slots.capacity - 1;
+    return TL_OK;
+}
+
 /* The way of a value that is not in the table. */
 static __attribute__((noinline)) enum tl_code add_fixed(struct tl__intern *t, int64_t v,
                                                         uint32_t *id, struct tl_status *st)

@@ -83,6 +83,8 @@ struct tl__intern {
 void tl__intern_init(struct tl__intern *t, struct tl_type type, bool copies,
                      struct tl_budget *budget);
 void tl__intern_deinit(struct tl__intern *t);
+/* Room for about `count` values, so that the table of a new intern does not grow step by step. */
+TL_CHECK enum tl_code tl__intern_expect(struct tl__intern *t, size_t count, struct tl_status *st);
 /* ids[row] for the batch's rows of a FLAT or CONST vector (NULLs get null_id's). */
 TL_CHECK enum tl_code tl__intern_rows(struct tl__intern *t, const struct tl_vector *v,
                                       const uint16_t *sel, uint32_t n, uint32_t *ids,
