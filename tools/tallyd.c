@@ -4,101 +4,43 @@
  * Order of the end: the servers drain and stop, then the database is closed (it waits for batches
  * in flight), then the servers are freed, since a batch's completion speaks to them.
  */
-#include <errno.h>
 #include <inttypes.h>
-#include <pthread.h>
 #include <signal.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log_line.h"
 #include "engine/tally.h"
 #include "tools/tallyd_config.h"
 #include "wire/server.h"
 
 enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_IN_USE = 3 };
 
-/* ---- log lines ---- */
-
-struct logger {
-    bool json;
-    int level; /* the least that is written */
-};
-
-static const char *const level_names[] = {"debug", "info", "warn", "error"};
-
-static void put_quoted(struct tl_buffer *b, const char *text)
-{
-    tl_buffer_put_u8(b, '"');
-    for (const uint8_t *p = (const uint8_t *)text; *p; p++) {
-        if (*p == '"' || *p == '\\')
-            tl_buffer_printf(b, "\\%c", *p);
-        else if (*p < 0x20)
-            tl_buffer_printf(b, "\\u%04x", *p);
-        else
-            tl_buffer_put_u8(b, *p);
-    }
-    tl_buffer_put_u8(b, '"');
-}
-
-/* One line, written at once: lines of several threads do not mix. */
-static void log_line(void *arg, int level, const char *event, const char *detail)
-{
-    const struct logger *l = arg;
-    if (level < l->level || level < 0 || level > 3)
-        return;
-    int64_t us = tl_clock_wall_us(tl_clock_system());
-    time_t seconds = (time_t)(us / 1000000);
-    struct tm tm;
-    char when[40];
-    gmtime_r(&seconds, &tm);
-    size_t n = strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%S", &tm);
-    snprintf(when + n, sizeof(when) - n, ".%03dZ", (int)(us / 1000 % 1000));
-    struct tl_buffer b;
-    tl_buffer_init(&b, "log line", 4096);
-    if (l->json) {
-        tl_buffer_printf(&b, "{\"ts\":\"%s\",\"level\":\"%s\",\"event\":", when,
-                         level_names[level]);
-        put_quoted(&b, event);
-        if (detail && detail[0]) {
-            tl_buffer_printf(&b, ",\"detail\":");
-            put_quoted(&b, detail);
-        }
-        tl_buffer_put_u8(&b, '}');
-    } else {
-        tl_buffer_printf(&b, "ts=%s level=%s event=%s", when, level_names[level], event);
-        if (detail && detail[0]) {
-            tl_buffer_printf(&b, " detail=");
-            put_quoted(&b, detail);
-        }
-    }
-    tl_buffer_put_u8(&b, '\n');
-    if (!b.failed)
-        (void)!write(STDERR_FILENO, b.data, b.size);
-    tl_buffer_deinit(&b);
-}
-
 /* ---- recovery ---- */
 
 struct recovery {
-    struct logger *logger;
     bool terminal;
     bool shown;
     uint64_t shown_ns;
 };
 
 struct context {
-    struct logger logger;
+    struct tl_log log;
     struct recovery recovery;
 };
 
 static void on_log(void *arg, int level, const char *event, const char *detail)
 {
     struct context *c = arg;
-    log_line(&c->logger, level, event, detail);
+    if (!tl_log_wants(&c->log, (enum tl_log_level)level))
+        return;
+    if (detail && detail[0])
+        tl_log(&c->log, (enum tl_log_level)level, event, TL_LOG_TEXT("detail", detail));
+    else
+        tl_log_say(&c->log, (enum tl_log_level)level, event);
 }
 
 static void on_progress(void *arg, uint64_t rows, uint64_t done, uint64_t total)
@@ -119,10 +61,8 @@ static void on_progress(void *arg, uint64_t rows, uint64_t done, uint64_t total)
         fprintf(stderr, "\rreplaying the log: %" PRIu64 " rows, %.0f %% ", rows, percent);
         fflush(stderr);
     } else {
-        char text[96];
-        snprintf(text, sizeof(text), "%" PRIu64 " rows, %" PRIu64 " of %" PRIu64 " bytes", rows,
-                 done, total);
-        log_line(&c->logger, 1, "recovery", text);
+        tl_log(&c->log, TL_LOG_INFO, "replaying the log", TL_LOG_UINT("rows", rows),
+               TL_LOG_UINT("bytes", done), TL_LOG_UINT("bytes_total", total));
     }
 }
 
@@ -202,11 +142,11 @@ static int serve(struct context *context, const struct tallyd_config *c, struct 
 static int run(const struct tallyd_config *c)
 {
     struct context context = {0};
-    context.logger.json = strcmp(c->log_format, "json") == 0;
-    for (int i = 0; i < 4; i++) {
-        if (strcmp(c->log_level, level_names[i]) == 0)
-            context.logger.level = i;
-    }
+    enum tl_log_level level = TL_LOG_INFO;
+    enum tl_log_format format = TL_LOG_LOGFMT;
+    (void)tl_log_level_parse(tl_slice_str(c->log_level), &level); /* checked with the settings */
+    (void)tl_log_format_parse(tl_slice_str(c->log_format), &format);
+    tl_log_init(&context.log, STDERR_FILENO, format, level, tl_clock_system());
     context.recovery.terminal = isatty(STDERR_FILENO);
     raise_file_limit();
     signal(SIGPIPE, SIG_IGN);
