@@ -268,7 +268,7 @@ static enum tl_code message_inflate(struct tl_message *m, size_t limit, struct t
     if (inflateInit2(&z, 15 + 16) != Z_OK)
         return TL_FAIL(st, TL_LIMIT, "no memory to inflate a message");
     uint8_t *out = NULL;
-    size_t capacity = 0, charged = 0, size = 0;
+    size_t capacity = 0, size = 0;
     int rc = Z_OK;
     enum tl_code code = TL_OK;
     while (rc != Z_STREAM_END) {
@@ -285,7 +285,6 @@ static enum tl_code message_inflate(struct tl_message *m, size_t limit, struct t
                 code = TL_FAIL(st, TL_LIMIT, "the budget for received bytes is met");
                 break;
             }
-            charged += grown - capacity;
             uint8_t *data = realloc(out, grown);
             if (!data) {
                 code = TL_FAIL(st, TL_LIMIT, "no memory for a message of %zu bytes", grown);
