@@ -61,9 +61,28 @@ static enum tl_code scan_column(struct tl__block *k, uint32_t column, struct tl_
     return TL_OK;
 }
 
+/* A column of a subquery that is folded in: what stands in its select list, bound over what the
+ * subquery itself reads. */
+static enum tl_code view_column(struct tl__block *k, uint32_t index, int32_t position,
+                                struct tl_expr **out)
+{
+    struct tl__view *view = k->scope.view;
+    const struct tl__view_column *c = &view->columns[index];
+    k->scope.view = view->inner;
+    enum tl_code rc = c->ast ? tl__bind(k, c->ast, out) : tl__column_at(k, c->index, position, out);
+    k->scope.view = view;
+    if (!rc && tl__is_open(*out))
+        rc = tl__coerce(k->b, out, tl_type_of(TL_TEXT), NULL);
+    if (!rc)
+        (*out)->position = position;
+    return rc;
+}
+
 enum tl_code tl__column_at(struct tl__block *k, uint32_t index, int32_t position,
                            struct tl_expr **out)
 {
+    if (k->scope.view)
+        return view_column(k, index, position, out);
     if (k->scope.table)
         return scan_column(k, index, (struct tl_slice){0}, position, out);
     struct tl_expr *e =
@@ -75,13 +94,27 @@ enum tl_code tl__column_at(struct tl__block *k, uint32_t index, int32_t position
     return TL_OK;
 }
 
-static uint32_t scope_count(const struct tl__scope *s)
+uint32_t tl__scope_count(const struct tl__scope *s)
 {
-    return s->table ? s->table->column_count : s->output_count;
+    return s->view ? s->view->column_count : s->table ? s->table->column_count : s->output_count;
 }
-static const char *scope_name(const struct tl__scope *s, uint32_t i)
+
+const char *tl__scope_name(const struct tl__scope *s, uint32_t index)
 {
-    return s->table ? s->table->columns[i].name : s->outputs[i].name;
+    return s->view    ? s->view->columns[index].name
+           : s->table ? s->table->columns[index].name
+                      : s->outputs[index].name;
+}
+
+const char *tl__scope_qualifier(const struct tl__scope *s)
+{
+    return s->view ? s->view->qualifier : s->qualifier;
+}
+
+/* The column is a map that has no value of its own. */
+static bool is_props(const struct tl__scope *s, uint32_t index)
+{
+    return !s->view && s->table && s->table->columns[index].type.kind == TL_PROPS;
 }
 
 /* The column of that name in FROM; *found false when there is none. */
@@ -89,12 +122,13 @@ static enum tl_code find_column(struct tl__block *k, const char *qualifier, cons
                                 int32_t position, bool *found, uint32_t *out)
 {
     const struct tl__scope *s = &k->scope;
+    const char *own = tl__scope_qualifier(s);
     *found = false;
-    if (qualifier && (!s->qualifier || strcmp(qualifier, s->qualifier) != 0))
+    if (qualifier && (!own || strcmp(qualifier, own) != 0))
         return TL__BIND_FAIL(k->b, TL_NOT_FOUND, "42P01", position,
                              "missing FROM-clause entry for table \"%s\"", qualifier);
-    for (uint32_t i = 0; i < scope_count(s); i++) {
-        if (strcmp(scope_name(s, i), name) != 0)
+    for (uint32_t i = 0; i < tl__scope_count(s); i++) {
+        if (strcmp(tl__scope_name(s, i), name) != 0)
             continue;
         if (*found)
             return TL__BIND_FAIL(k->b, TL_INVALID, "42702", position,
@@ -112,7 +146,7 @@ enum tl_code tl__bind_column(struct tl__block *k, const char *qualifier, const c
     enum tl_code rc = find_column(k, qualifier, name, position, found, &at);
     if (rc || !*found)
         return rc;
-    if (k->scope.table && k->scope.table->columns[at].type.kind == TL_PROPS)
+    if (is_props(&k->scope, at))
         return TL__BIND_FAIL(k->b, TL_UNSUPPORTED, "0A000", position,
                              "column \"%s\" as a whole value is not supported; read one key with "
                              "%s['key']",
@@ -147,7 +181,7 @@ static enum tl_code bind_subscript(struct tl__block *k, const struct tl_ast *ast
         if (rc)
             return rc;
     }
-    if (!found || !k->scope.table || k->scope.table->columns[at].type.kind != TL_PROPS) {
+    if (!found || !is_props(&k->scope, at)) {
         struct tl_expr *e;
         enum tl_code rc = tl__bind(k, map, &e);
         if (rc)
@@ -582,6 +616,11 @@ static const struct aggregate_name *find_aggregate(const char *name)
         if (strcmp(aggregate_names[i].name, name) == 0)
             return &aggregate_names[i];
     return NULL;
+}
+
+bool tl__is_aggregate_name(const char *name)
+{
+    return find_aggregate(name) != NULL;
 }
 
 static bool optional_equal(const struct tl_expr *a, const struct tl_expr *b)

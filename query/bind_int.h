@@ -24,7 +24,9 @@
 enum {
     TL__EXPRS_MAX = 262144, /* of one plan: BETWEEN and CASE x WHEN write their operand twice */
     TL__SCAN_COLUMNS_MAX = 4096,
-    TL__PARAM_SCALE = 12 /* of a parameter that must be a decimal: DECIMAL(38,12) */
+    TL__VIEWS_MAX = 4,       /* subqueries folded into one block: their expressions multiply */
+    TL__VIEW_NODES_MAX = 16, /* size of an expression that may be written more than once */
+    TL__PARAM_SCALE = 12     /* of a parameter that must be a decimal: DECIMAL(38,12) */
 };
 
 /* Within the binder alone: an aggregate of the block, `index` into its list. */
@@ -52,8 +54,25 @@ struct tl__scan_ref {
     struct tl_slice props_key;
 };
 
+/* A subquery in FROM that only selects, filters and computes row by row is not planned: its
+ * columns are bound anew wherever they are used, and its conditions join those of the query
+ * around it, so that both reach the scan. */
+struct tl__view_column {
+    const char *name;
+    const struct tl_ast *ast; /* NULL: column `index` of what the subquery reads (from *) */
+    uint32_t index;
+};
+
+struct tl__view {
+    const char *qualifier; /* its alias */
+    uint32_t column_count;
+    struct tl__view_column *columns;
+    struct tl__view *inner; /* what it reads is a view again; NULL: the scope's table */
+};
+
 /* The one thing in FROM. */
 struct tl__scope {
+    struct tl__view *view; /* names mean its columns; NULL: those below */
     const char *qualifier; /* alias, or the table's name; NULL: no FROM */
     const struct tl_table_info *table;
     uint32_t scan_count, scan_capacity;
@@ -146,6 +165,11 @@ TL_CHECK enum tl_code tl__bind_column(struct tl__block *k, const char *qualifier
 /* A reference to the n-th column of a subquery or table (in the order of SELECT *). */
 TL_CHECK enum tl_code tl__column_at(struct tl__block *k, uint32_t index, int32_t position,
                                     struct tl_expr **out);
+/* How many columns FROM has and what they are called. */
+uint32_t tl__scope_count(const struct tl__scope *s);
+const char *tl__scope_name(const struct tl__scope *s, uint32_t index);
+const char *tl__scope_qualifier(const struct tl__scope *s);
+bool tl__is_aggregate_name(const char *name);
 /* What PostgreSQL would call a column of this expression. */
 const char *tl__figure_name(const struct tl_ast *ast);
 /* Structural equality of bound expressions. */

@@ -37,8 +37,9 @@ static enum tl_code add_or_sub(struct tl__call *c, bool subtract)
         if ((va->type.scale != scale && !tl__decimal_rescale(a, va->type.scale, scale, &a)) ||
             (vb->type.scale != scale && !tl__decimal_rescale(b, vb->type.scale, scale, &b)))
             return decimal_range(c);
-        tl_i128 r = subtract ? a - b : a + b; /* both below 10^38: 128 bits hold the sum */
-        if (!tl__decimal_fits(r))
+        tl_i128 r; /* both are below 10^38, but 2 × 10^38 is more than 127 bits */
+        bool over = subtract ? __builtin_sub_overflow(a, b, &r) : __builtin_add_overflow(a, b, &r);
+        if (over || !tl__decimal_fits(r))
             return decimal_range(c);
         out[i] = r;
     }

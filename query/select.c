@@ -35,6 +35,8 @@ struct select {
     struct target *targets;
     uint32_t key_count;
     struct tl_expr **keys;
+    uint32_t view_count;                       /* subqueries folded in */
+    struct tl_expr *view_where[TL__VIEWS_MAX]; /* their conditions; NULL: none */
     struct tl_expr *where;
     struct tl_expr *having;
     uint32_t sort_count;
@@ -68,28 +70,36 @@ static enum tl_code set_types(struct tl__binder *b, struct tl_plan_node *n, uint
 
 /* ---- FROM ---- */
 
-static enum tl_code bind_from(struct tl__binder *b, struct select *s, struct tl_plan_node **out)
+/* Nodes of an expression, up to `max` + 1; an aggregate counts as too many. */
+static uint32_t ast_size(const struct tl_ast *ast, uint32_t max)
 {
-    const struct tl_ast_select *ast = s->ast;
+    if (!ast)
+        return 0;
+    if (ast->kind == TL_AST_CALL && tl__is_aggregate_name(ast->name))
+        return max + 1;
+    uint32_t size = 1 + ast_size(ast->operand, max);
+    for (uint32_t i = 0; i < ast->arg_count && size <= max; i++)
+        size += ast_size(ast->args[i], max);
+    return size;
+}
+
+/* Whether the subquery gives a row for a row of one table, and nothing more. */
+static bool is_view(const struct tl_ast_select *ast, uint32_t level)
+{
+    if (ast->distinct || ast->group_count > 0 || ast->having || ast->order_count > 0 ||
+        ast->limit || ast->offset || level == TL__VIEWS_MAX)
+        return false;
+    for (uint32_t i = 0; i < ast->target_count; i++)
+        if (ast_size(ast->targets[i].expr, TL__VIEW_NODES_MAX) > TL__VIEW_NODES_MAX)
+            return false;
+    return ast->from == TL_FROM_TABLE ||
+           (ast->from == TL_FROM_SUBQUERY && is_view(ast->subquery, level + 1));
+}
+
+static enum tl_code open_table(struct tl__binder *b, struct select *s,
+                               const struct tl_ast_select *ast, struct tl_plan_node **out)
+{
     struct tl__scope *scope = &s->block.scope;
-    if (ast->from == TL_FROM_NONE) {
-        *out = tl__node_new(b, TL_NODE_ONE_ROW, NULL);
-        return *out ? set_types(b, *out, 0) : b->st->code;
-    }
-    if (ast->from == TL_FROM_SUBQUERY) {
-        /* The order of a subquery's rows is seen only by what neither sorts nor aggregates. */
-        bool sees_order =
-            ast->order_count == 0 && ast->group_count == 0 && !ast->having && !ast->distinct;
-        struct tl__select_result sub;
-        enum tl_code rc = tl__select(b, ast->subquery, sees_order, &sub);
-        if (rc)
-            return rc;
-        scope->qualifier = ast->alias;
-        scope->output_count = sub.output_count;
-        scope->outputs = sub.outputs;
-        *out = sub.node;
-        return TL_OK;
-    }
     scope->table = b->catalog->vtab->table(b->catalog, ast->table_name);
     if (!scope->table)
         return TL__BIND_FAIL(b, TL_NOT_FOUND, "42P01", ast->from_position,
@@ -101,6 +111,138 @@ static enum tl_code bind_from(struct tl__binder *b, struct select *s, struct tl_
     (*out)->table_name = tl__keep(b, scope->table->name);
     (*out)->table_id = scope->table->id;
     return (*out)->table_name ? TL_OK : b->st->code;
+}
+
+static bool star_hides(const struct tl__scope *scope, uint32_t column)
+{
+    return !scope->view && scope->table && scope->table->columns[column].type.kind == TL_PROPS;
+}
+
+static enum tl_code check_star(struct tl__binder *b, const struct tl__scope *scope,
+                               const struct tl_ast_target *t)
+{
+    const struct tl_ast *ast = t->expr;
+    const char *qualifier = tl__scope_qualifier(scope);
+    if (t->alias)
+        return TL__BIND_FAIL(b, TL_INVALID, "42601", ast->position, "* cannot have an alias");
+    if (!qualifier)
+        return TL__BIND_FAIL(b, TL_INVALID, "42601", ast->position,
+                             "SELECT * with no tables specified is not valid");
+    if (ast->qualifier && strcmp(ast->qualifier, qualifier) != 0)
+        return TL__BIND_FAIL(b, TL_NOT_FOUND, "42P01", ast->position,
+                             "missing FROM-clause entry for table \"%s\"", ast->qualifier);
+    return TL_OK;
+}
+
+/* The select list of a view; each expression is bound once so that its errors are told. */
+static enum tl_code view_columns(struct tl__block *k, const struct tl_ast_select *ast,
+                                 struct tl__view *view)
+{
+    struct tl__binder *b = k->b;
+    uint32_t room = 0, from = tl__scope_count(&k->scope);
+    for (uint32_t i = 0; i < ast->target_count; i++)
+        room += ast->targets[i].expr->kind == TL_AST_STAR ? from : 1;
+    if (room > TL_SQL_TARGETS_MAX)
+        return TL__BIND_FAIL(b, TL_LIMIT, "54011", 0, "target lists can have at most %d entries",
+                             TL_SQL_TARGETS_MAX);
+    view->columns = tl_arena_calloc(b->scratch, room, sizeof(*view->columns), b->st);
+    if (!view->columns)
+        return b->st->code;
+    for (uint32_t i = 0; i < ast->target_count; i++) {
+        const struct tl_ast_target *t = &ast->targets[i];
+        if (t->expr->kind != TL_AST_STAR) {
+            struct tl_expr *unused;
+            enum tl_code rc = tl__bind(k, t->expr, &unused);
+            if (rc)
+                return rc;
+            view->columns[view->column_count++] = (struct tl__view_column){
+                .name = t->alias ? t->alias : tl__figure_name(t->expr), .ast = t->expr};
+            continue;
+        }
+        enum tl_code rc = check_star(b, &k->scope, t);
+        if (rc)
+            return rc;
+        for (uint32_t c = 0; c < from; c++)
+            if (!star_hides(&k->scope, c))
+                view->columns[view->column_count++] =
+                    (struct tl__view_column){.name = tl__scope_name(&k->scope, c), .index = c};
+    }
+    return TL_OK;
+}
+
+/* Makes the subquery `ast` the view that names mean, with all that it reads below it. */
+static enum tl_code open_view(struct tl__binder *b, struct select *s,
+                              const struct tl_ast_select *ast, const char *alias,
+                              struct tl_plan_node **out)
+{
+    struct tl__block *k = &s->block;
+    enum tl_code rc = ast->from == TL_FROM_TABLE ? open_table(b, s, ast, out)
+                                                 : open_view(b, s, ast->subquery, ast->alias, out);
+    if (rc)
+        return rc;
+    struct tl__view *view = tl_arena_calloc(b->scratch, 1, sizeof(*view), b->st);
+    if (!view)
+        return b->st->code;
+    view->qualifier = alias;
+    view->inner = k->scope.view;
+    rc = view_columns(k, ast, view);
+    if (!rc && ast->where) {
+        k->clause = "WHERE";
+        rc = tl__bind_condition(k, ast->where, "WHERE", &s->view_where[s->view_count]);
+        k->clause = NULL;
+    }
+    s->view_count++;
+    k->scope.view = view;
+    return rc;
+}
+
+static enum tl_code bind_from(struct tl__binder *b, struct select *s, struct tl_plan_node **out)
+{
+    const struct tl_ast_select *ast = s->ast;
+    struct tl__scope *scope = &s->block.scope;
+    if (ast->from == TL_FROM_NONE) {
+        *out = tl__node_new(b, TL_NODE_ONE_ROW, NULL);
+        return *out ? set_types(b, *out, 0) : b->st->code;
+    }
+    if (ast->from == TL_FROM_TABLE)
+        return open_table(b, s, ast, out);
+    if (is_view(ast->subquery, 0))
+        return open_view(b, s, ast->subquery, ast->alias, out);
+    /* The order of a subquery's rows is seen only by what neither sorts nor aggregates. */
+    bool sees_order =
+        ast->order_count == 0 && ast->group_count == 0 && !ast->having && !ast->distinct;
+    struct tl__select_result sub;
+    enum tl_code rc = tl__select(b, ast->subquery, sees_order, &sub);
+    if (rc)
+        return rc;
+    scope->qualifier = ast->alias;
+    scope->output_count = sub.output_count;
+    scope->outputs = sub.outputs;
+    *out = sub.node;
+    return TL_OK;
+}
+
+/* The conditions of the query and of the subqueries folded into it, the innermost first. */
+static enum tl_code join_conditions(struct select *s)
+{
+    struct tl__binder *b = s->block.b;
+    struct tl_expr *all[TL__VIEWS_MAX + 1];
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < s->view_count; i++)
+        if (s->view_where[i])
+            all[count++] = s->view_where[i];
+    if (count == 0)
+        return TL_OK;
+    if (s->where)
+        all[count++] = s->where;
+    s->where = all[0];
+    if (count == 1)
+        return TL_OK;
+    s->where = tl__expr_new(b, TL_EXPR_AND, tl_type_of(TL_BOOLEAN), count, all[0]->position);
+    if (!s->where)
+        return b->st->code;
+    memcpy(s->where->args, all, count * sizeof(all[0]));
+    return TL_OK;
 }
 
 /* ---- targets ---- */
@@ -130,26 +272,19 @@ static enum tl_code add_target(struct select *s, struct tl_expr *expr, const cha
 }
 
 /* `*`: every column but a props, which has no value of its own. */
-static enum tl_code bind_star(struct select *s, const struct tl_ast *ast)
+static enum tl_code bind_star(struct select *s, const struct tl_ast_target *t)
 {
     struct tl__scope *scope = &s->block.scope;
-    struct tl__binder *b = s->block.b;
-    if (!scope->qualifier)
-        return TL__BIND_FAIL(b, TL_INVALID, "42601", ast->position,
-                             "SELECT * with no tables specified is not valid");
-    if (ast->qualifier && strcmp(ast->qualifier, scope->qualifier) != 0)
-        return TL__BIND_FAIL(b, TL_NOT_FOUND, "42P01", ast->position,
-                             "missing FROM-clause entry for table \"%s\"", ast->qualifier);
-    uint32_t count = scope->table ? scope->table->column_count : scope->output_count;
-    for (uint32_t i = 0; i < count; i++) {
-        if (scope->table && scope->table->columns[i].type.kind == TL_PROPS)
+    enum tl_code rc = check_star(s->block.b, scope, t);
+    if (rc)
+        return rc;
+    for (uint32_t i = 0; i < tl__scope_count(scope); i++) {
+        if (star_hides(scope, i))
             continue;
         struct tl_expr *e;
-        enum tl_code rc = tl__column_at(&s->block, i, ast->position, &e);
+        rc = tl__column_at(&s->block, i, t->expr->position, &e);
         if (!rc)
-            rc = add_target(s, e,
-                            scope->table ? scope->table->columns[i].name : scope->outputs[i].name,
-                            NULL, false);
+            rc = add_target(s, e, tl__scope_name(scope, i), NULL, false);
         if (rc)
             return rc;
     }
@@ -162,10 +297,7 @@ static enum tl_code bind_targets(struct select *s)
         const struct tl_ast_target *t = &s->ast->targets[i];
         enum tl_code rc;
         if (t->expr->kind == TL_AST_STAR) {
-            if (t->alias)
-                return TL__BIND_FAIL(s->block.b, TL_INVALID, "42601", t->expr->position,
-                                     "* cannot have an alias");
-            rc = bind_star(s, t->expr);
+            rc = bind_star(s, t);
         } else {
             struct tl_expr *e;
             rc = tl__bind(&s->block, t->expr, &e);
@@ -399,7 +531,7 @@ static enum tl_code ungrouped(struct select *s, const struct tl_expr *e)
     return TL__BIND_FAIL(s->block.b, TL_INVALID, "42803", e->position,
                          "column \"%s.%s\" must appear in the GROUP BY clause or be used in an "
                          "aggregate function",
-                         scope->qualifier, name);
+                         tl__scope_qualifier(scope), name);
 }
 
 /* Rewrites an expression over FROM's columns into one over the AGGREGATE's. */
@@ -609,6 +741,8 @@ static enum tl_code bind_all(struct select *s)
         rc = bind_limit(s, s->ast->limit, "LIMIT", "2201W", &s->limit);
     if (!rc)
         rc = bind_limit(s, s->ast->offset, "OFFSET", "2201X", &s->offset);
+    if (!rc)
+        rc = join_conditions(s);
     s->grouped = s->ast->group_count > 0 || s->having || k->aggregate_count > 0;
     return rc;
 }

@@ -502,6 +502,19 @@ static const struct bad bads[] = {
      "ADD COLUMN … NOT NULL is not supported: rows from before have NULL"},
     {"ALTER TABLE small ADD COLUMN c numeric", "0A000", 32,
      "a NUMERIC column without precision and scale is not supported; write NUMERIC(18,s)"},
+    {"SELECT nope FROM (SELECT path FROM events) q", "42703", 8, "column \"nope\" does not exist"},
+    {"SELECT path FROM (SELECT path, nope FROM events) q", "42703", 32,
+     "column \"nope\" does not exist"},
+    {"SELECT events.path FROM (SELECT path FROM events) q", "42P01", 8,
+     "missing FROM-clause entry for table \"events\""},
+    {"SELECT a, count(*) FROM (SELECT path AS a, status AS b FROM events) q GROUP BY a HAVING b > "
+     "1",
+     "42803", 89,
+     "column \"q.status\" must appear in the GROUP BY clause or be used in an aggregate function"},
+    {"SELECT path, path FROM (SELECT path, path FROM events) q", "42702", 8,
+     "column reference \"path\" is ambiguous"},
+    {"SELECT props['x'] FROM (SELECT * FROM events) q", "42703", 8,
+     "column \"props\" does not exist"},
 };
 
 static void describe(const struct tl_plan *plan, struct tl_buffer *out)

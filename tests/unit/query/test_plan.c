@@ -333,8 +333,8 @@ static const struct planned planneds[] = {
      "Sort | Sort Key: a | Project | Output: a | Project | Output: a, b | Scan on small | Columns: "
      "a, b"},
     {"SELECT x + 1 FROM (SELECT a + 1 AS x FROM small) q WHERE x > 3",
-     "Project | Output: (a + 1) + 1 | Filter | Condition: (a + 1) > 3 | Project | Output: a + 1 | "
-     "Scan on small | Columns: a"},
+     "Project | Output: (a + 1) + 1 | Filter | Condition: (a + 1) > 3 | Scan on small | Columns: "
+     "a"},
     {"SELECT * FROM (SELECT a FROM small LIMIT 5) q WHERE a = 1",
      "Filter | Condition: a = 1 | Limit | Rows: 5 | Project | Output: a | Scan on small | Columns: "
      "a"},
@@ -374,8 +374,8 @@ static const struct planned planneds[] = {
      "events | Columns: revenue, status, score, path"},
     {"SELECT is_bot IS NOT DISTINCT FROM true, NOT (a OR b) FROM (SELECT is_bot, is_bot AS a, "
      "is_bot AS b FROM events) q",
-     "Project | Output: NOT (is_bot IS DISTINCT FROM true), NOT (is_bot OR is_bot) | Project | "
-     "Output: is_bot, is_bot, is_bot | Scan on events | Columns: is_bot"},
+     "Project | Output: NOT (is_bot IS DISTINCT FROM true), NOT (is_bot OR is_bot) | Scan on "
+     "events | Columns: is_bot"},
     {"SELECT day + 1, ts + interval '1 month', -status, status % 7, path || '!' FROM events",
      "Project | Output: day + 1, ts + '1 mon', -status, status % 7, path || '!' | Scan on events | "
      "Columns: day, ts, status, path"},
@@ -392,6 +392,43 @@ static const struct planned planneds[] = {
     {"EXPLAIN SELECT path FROM events WHERE path = 'x'",
      "Project | Output: path | Filter | Condition: path = 'x' | Scan on events | Columns: path | "
      "Bounds: path = 'x'"},
+    {"SELECT a, sum(b) FROM (SELECT path AS a, bytes AS b, ts FROM events WHERE merchant_id = 5) q "
+     "WHERE ts > '2026-01-01' AND a LIKE '/x%' GROUP BY a",
+     "Aggregate | Group Key: path | Compute: sum(bytes) | Filter | Condition: path LIKE '/x%' | "
+     "Scan on events | Columns: path, bytes | Merchants: merchant_id = 5 | Time: ts > '2026-01-01 "
+     "00:00:00+00' | Bounds: path >= '/x' AND path < '/y'"},
+    {"SELECT * FROM (SELECT * FROM events WHERE status = 200) virtual_table WHERE country = 'DE' "
+     "LIMIT 10",
+     "Limit | Rows: 10 | Project | Output: merchant_id, ts, event_name, visitor_id, session_id, "
+     "path, referrer, country, browser, status, bytes, duration_ms, revenue, score, is_bot, day, "
+     "local_ts, \"Mixed Case\" | Filter | Condition: (status = 200) AND (country = 'DE') | Scan on "
+     "events | Columns: status, merchant_id, ts, event_name, visitor_id, session_id, path, "
+     "referrer, country, browser, bytes, duration_ms, revenue, score, is_bot, day, local_ts, "
+     "\"Mixed Case\" | Bounds: status = 200 AND country = 'DE'"},
+    {"SELECT d, count(*) FROM (SELECT date_trunc('day', ts) AS d, x.status + 1 AS s FROM events x) "
+     "q WHERE s > 201 GROUP BY d ORDER BY d",
+     "Sort | Sort Key: date_trunc('day', ts) | Aggregate | Group Key: date_trunc('day', ts) | "
+     "Compute: count(*) | Filter | Condition: (status + 1) > 201 | Scan on events | Columns: ts, "
+     "status"},
+    {"SELECT x + 1 FROM (SELECT a + 1 AS x FROM (SELECT a FROM small WHERE b = 'k') p WHERE a > 2) "
+     "q WHERE x > 3",
+     "Project | Output: (a + 1) + 1 | Filter | Condition: (b = 'k') AND (a > 2) AND ((a + 1) > 3) "
+     "| Scan on small | Columns: a, b | Bounds: b = 'k' AND a > 2"},
+    {"SELECT q.path FROM (SELECT e.path FROM events e) q",
+     "Project | Output: path | Scan on events | Columns: path"},
+    {"SELECT k FROM (SELECT props['k'] AS k, 'lit' AS l, $1 AS p FROM events) q WHERE k = 'x' AND "
+     "l = 'lit' AND p = 'y'",
+     "Project | Output: props['k'] | Filter | Condition: (props['k'] = 'x') AND ($1 = 'y') | Scan "
+     "on events | Columns: props['k'] | Bounds: props['k'] = 'x'"},
+    {"SELECT z FROM (SELECT z FROM (SELECT z FROM (SELECT z FROM (SELECT z FROM (SELECT status AS "
+     "z FROM events) a) b) c) d) e WHERE z = 1",
+     "Filter | Condition: status = 1 | Project | Output: status | Scan on events | Columns: "
+     "status"},
+    {"SELECT c FROM (SELECT count(*) AS c FROM events) q WHERE c > 1",
+     "Filter | Condition: count(*) > 1 | Aggregate | Compute: count(*) | Scan on events"},
+    {"SELECT p FROM (SELECT path AS p FROM events ORDER BY ts) q",
+     "Project | Output: path | Sort | Sort Key: ts | Project | Output: path, ts | Scan on events | "
+     "Columns: path, ts"},
 };
 
 /* Each node has one child, so the indent says nothing that the order does not. */
