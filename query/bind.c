@@ -944,9 +944,6 @@ static int figure(const struct tl_ast *ast, const char **name)
     case TL_AST_LEAST:
         *name = "least";
         return 2;
-    case TL_AST_BOOL:
-        *name = "bool";
-        return 1;
     case TL_AST_CAST:
         if (ast->label) {
             *name = ast->label;

@@ -515,8 +515,9 @@ enum tl_code tl__cast(struct tl__binder *b, struct tl_expr *e, const struct tl_a
         rc = interval_unit(b, &e, to);
     if (rc)
         return rc;
-    if (e->position == 0)
-        e->position = position;
+    if (!tl__is_open(e) && !tl_type_eq(e->type, type) && !tl_function_cast(e->type, type))
+        return TL__BIND_FAIL(b, TL_INVALID, "42846", position, "cannot cast type %s to %s",
+                             tl__type_label(e->type), tl__type_label(type));
     /* $1::int is a parameter of that type, not a cast of one. */
     rc = tl__coerce(b, &e, type, NULL);
     if (!rc && to->bits == 32)
@@ -782,6 +783,23 @@ static enum tl_code settle_decimals(struct tl__binder *b, struct tl_expr **args)
     return TL_OK;
 }
 
+/* concat writes a boolean as t or f (its cast to text, and so `||`, as true or false). */
+static enum tl_code first_letter(struct tl__binder *b, struct tl_expr **e)
+{
+    const int64_t one = 1;
+    struct tl_type types[2] = {tl_type_of(TL_TEXT), tl_type_of(TL_BIGINT)};
+    struct tl_expr *call = tl__expr_new(b, TL_EXPR_CALL, types[0], 2, (*e)->position);
+    struct tl_expr *count = tl__const_new(b, types[1], &one, (*e)->position);
+    if (!call || !count)
+        return b->st->code;
+    call->function = tl_function_find("left", types, 2);
+    tl_assert(call->function != NULL);
+    call->args[0] = *e;
+    call->args[1] = count;
+    *e = call;
+    return fold_call(b, call, false);
+}
+
 /* `||` and concat take anything and write it as text. */
 static enum tl_code settle_texts(struct tl__binder *b, const char *name, struct tl_expr **args,
                                  uint32_t arg_count)
@@ -792,10 +810,10 @@ static enum tl_code settle_texts(struct tl__binder *b, const char *name, struct 
         for (uint32_t i = 0; i < arg_count; i++)
             any_text = any_text || args[i]->type.kind == TL_TEXT || tl__is_open(args[i]);
     for (uint32_t i = 0; any_text && i < arg_count; i++) {
-        if (joins && args[i]->type.kind == TL_BOOLEAN)
-            return TL__BIND_FAIL(b, TL_UNSUPPORTED, "0A000", args[i]->position,
-                                 "a boolean in %s is not supported; cast it to text", name);
+        bool letter = joins && args[i]->type.kind == TL_BOOLEAN;
         enum tl_code rc = tl__coerce(b, &args[i], tl_type_of(TL_TEXT), NULL);
+        if (!rc && letter)
+            rc = first_letter(b, &args[i]);
         if (rc)
             return rc;
     }

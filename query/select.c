@@ -407,7 +407,7 @@ static enum tl_code bind_group_item(struct select *s, const struct tl_ast *ast,
         return rc;
     }
     if (has_aggregate(s->targets[at].expr))
-        return TL__BIND_FAIL(k->b, TL_INVALID, "42803", ast->position,
+        return TL__BIND_FAIL(k->b, TL_INVALID, "42803", s->targets[at].expr->position,
                              "aggregate functions are not allowed in GROUP BY");
     if (tl__is_open(s->targets[at].expr))
         rc = tl__coerce(k->b, &s->targets[at].expr, tl_type_of(TL_TEXT), NULL);

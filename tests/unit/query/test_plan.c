@@ -429,6 +429,9 @@ static const struct planned planneds[] = {
     {"SELECT p FROM (SELECT path AS p FROM events ORDER BY ts) q",
      "Project | Output: path | Sort | Sort Key: ts | Project | Output: path, ts | Scan on events | "
      "Columns: path, ts"},
+    {"SELECT concat(path, is_bot, true), is_bot || 'x' FROM events",
+     "Project | Output: concat(path, left(is_bot::TEXT, 1), 't'), is_bot::TEXT || 'x' | Scan on "
+     "events | Columns: path, is_bot"},
 };
 
 /* Each node has one child, so the indent says nothing that the order does not. */
