@@ -518,17 +518,6 @@ void tl_run_free(struct tl_run *run)
 
 /* ---- the account ---- */
 
-static const char *node_name(uint8_t kind)
-{
-    static const char *const names[] = {
-        [TL_NODE_ONE_ROW] = "One Row",     [TL_NODE_SCAN] = "Scan",
-        [TL_NODE_FILTER] = "Filter",       [TL_NODE_PROJECT] = "Project",
-        [TL_NODE_AGGREGATE] = "Aggregate", [TL_NODE_DISTINCT] = "Distinct",
-        [TL_NODE_SORT] = "Sort",           [TL_NODE_LIMIT] = "Limit",
-    };
-    return names[kind];
-}
-
 static void print_scan(const struct tl_run *run, int indent, struct tl_buffer *out)
 {
     struct tl_scan_stats s = run->scan.stats;
@@ -545,29 +534,35 @@ static void print_scan(const struct tl_run *run, int indent, struct tl_buffer *o
                      (unsigned long long)s.bytes_read);
 }
 
+/* What a node did, summed over the pipes that ran copies of it. */
+static void print_node(void *arg, const struct tl_plan_node *node, uint32_t indent,
+                       struct tl_buffer *out)
+{
+    const struct tl_run *run = arg;
+    const struct tl__op *op = run->root;
+    while (op && op->node != node)
+        op = op->child;
+    if (!op)
+        return;
+    uint64_t rows = op->rows;
+    uint64_t batches = op->batches;
+    uint64_t ns = op->ns;
+    for (uint32_t i = 0; i < run->op_count; i++) {
+        if (run->ops[i]->original == op) {
+            rows += run->ops[i]->rows;
+            batches += run->ops[i]->batches;
+            ns += run->ops[i]->ns;
+        }
+    }
+    tl_buffer_printf(out, "%*sActual: rows=%llu chunks=%llu time=%.3f ms\n", (int)indent, "",
+                     (unsigned long long)rows, (unsigned long long)batches, (double)ns / 1e6);
+    if (node->kind == TL_NODE_SCAN)
+        print_scan(run, (int)indent, out);
+}
+
 void tl_run_print(const struct tl_run *run, struct tl_buffer *out)
 {
-    int indent = 0;
-    for (const struct tl__op *op = run->root; op; op = op->child) {
-        uint64_t rows = op->rows;
-        uint64_t batches = op->batches;
-        uint64_t ns = op->ns;
-        for (uint32_t i = 0; i < run->op_count; i++) {
-            if (run->ops[i]->original == op) {
-                rows += run->ops[i]->rows;
-                batches += run->ops[i]->batches;
-                ns += run->ops[i]->ns;
-            }
-        }
-        tl_buffer_printf(out, "%*s%s", indent, "", node_name(op->node->kind));
-        if (op->node->kind == TL_NODE_SCAN)
-            tl_buffer_printf(out, " on %s", op->node->table_name);
-        tl_buffer_printf(out, "  (rows=%llu chunks=%llu time=%.3f ms)\n", (unsigned long long)rows,
-                         (unsigned long long)batches, (double)ns / 1e6);
-        if (op->node->kind == TL_NODE_SCAN)
-            print_scan(run, indent + 4, out);
-        indent += 2;
-    }
+    tl_plan_print_nodes(run->plan, print_node, (void *)run, out);
     if (run->timed)
         tl_buffer_printf(out, "Execution time: %.3f ms\n",
                          (double)(tl_clock_mono_ns(run->options.clock) - run->started_ns) / 1e6);

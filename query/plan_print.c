@@ -176,8 +176,8 @@ static void print_logic(struct printer *p, const struct tl_expr *e,
 }
 
 /* x IS [NOT] NULL, x [NOT] IN (…) */
-static void print_test(struct printer *p, const struct tl_expr *e,
-                       const struct tl_plan_node *child, bool negated)
+static void print_test(struct printer *p, const struct tl_expr *e, const struct tl_plan_node *child,
+                       bool negated)
 {
     print_expr(p, e->args[0], child, true);
     if (e->kind == TL_EXPR_IS_NULL) {
@@ -240,7 +240,7 @@ static void print_column(struct printer *p, const struct tl_plan_node *n, uint32
     while (n && (n->kind == TL_NODE_FILTER || n->kind == TL_NODE_DISTINCT ||
                  n->kind == TL_NODE_SORT || n->kind == TL_NODE_LIMIT))
         n = n->child;
-    if (!n || index >= n->column_count) {
+    if (!n || index >= n->column_count || (n->kind == TL_NODE_SCAN && !n->scan_names)) {
         tl_buffer_printf(p->out, "column %" PRIu32, index);
     } else if (n->kind == TL_NODE_SCAN) {
         put_name(p, n->scan_names[index]);
