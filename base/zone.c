@@ -682,7 +682,7 @@ enum tl_code tl_zone_get_fixed(int32_t offset_s, const struct tl_zone **out, str
 static const struct tl__zone_abbreviation *find_abbreviation(struct tl_slice name)
 {
     char key[sizeof(tl__zone_abbreviations[0].name)] = {0};
-    if (name.size == 0 || name.size >= sizeof(key))
+    if (name.size == 0 || name.size >= sizeof(key) || memchr(name.data, 0, name.size))
         return NULL;
     for (size_t i = 0; i < name.size; i++) {
         uint8_t c = name.data[i];
