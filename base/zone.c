@@ -236,9 +236,13 @@ static void rule_year(const struct rule *r, int64_t year, struct rule_change out
 static void rule_span_at(const struct rule *r, int64_t utc_us, struct tl_zone_span *out)
 {
     *out = (struct tl_zone_span){INT64_MIN, INT64_MAX, r->std.offset_s, false, r->std.abbreviation};
-    /* The last years that int64_t microseconds hold need no rule. */
-    if (!r->has_dst || utc_us > TL_TIMESTAMP_MAX_US || utc_us < TL_TIMESTAMP_MIN_US)
+    if (!r->has_dst)
         return;
+    /* The calendar repeats after 400 years, weekdays too: the last years that int64_t holds are
+     * looked up one cycle earlier, so that the year after them can be computed. */
+    const int64_t cycle_us = 146097 * TL_US_PER_DAY;
+    int64_t shift_us = utc_us > INT64_MAX - cycle_us ? cycle_us : 0;
+    utc_us -= shift_us;
     int64_t year = tl_civil_from_us(utc_us).year;
     const struct zone_type *type = &r->std;
     for (int64_t y = year - 2; y <= year + 1; y++) {
@@ -254,6 +258,10 @@ static void rule_span_at(const struct rule *r, int64_t utc_us, struct tl_zone_sp
             }
         }
     }
+    if (out->from_us != INT64_MIN)
+        out->from_us += shift_us;
+    if (__builtin_add_overflow(out->until_us, shift_us, &out->until_us))
+        out->until_us = INT64_MAX;
     out->offset_s = type->offset_s;
     out->dst = type->dst;
     out->abbreviation = type->abbreviation;

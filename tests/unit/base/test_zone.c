@@ -200,6 +200,9 @@ static void ends_of_time(void **state)
             int64_t local = tl_zone_to_local(z, &span, ends[k]);
             (void)tl_zone_to_utc(z, local);
             (void)tl_zone_to_utc(z, ends[k]);
+            tl_zone_span_at(z, ends[k], &span);
+            assert_true(span.from_us <= ends[k]);
+            assert_true(span.until_us > ends[k] || ends[k] == INT64_MAX);
         }
     }
 }
