@@ -9,6 +9,8 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
+#include "engine/db_int.h"
 #include "storage/io_sim.h"
 #include "tests/fixture/events.h"
 
@@ -118,8 +120,93 @@ static void readers_see_whole_batches(void **state)
     tl_io_free(tl_io_sim_io(sim));
 }
 
+/* A cursor that was not stepped for 5 minutes ends with 72000; one in use does not. */
+static void idle_snapshots_end(void **state)
+{
+    (void)state;
+    struct tl_io_sim *sim;
+    struct tl_clock_manual clock;
+    struct tl_status st = TL_STATUS_INIT;
+    struct tally *db;
+    assert_ok(&st, tl_io_sim_new(5, &sim, &st));
+    tl_clock_manual_init(&clock, T0);
+    struct tally_options options = {.io_door = tl_io_sim_io(sim),
+                                    .memory_bytes = 64 << 20,
+                                    .query_threads = 1,
+                                    .query_timeout_ms = 3600000,
+                                    .clock = &clock.clock,
+                                    .no_background = true};
+    assert_ok(&st, tally_open("sim", &options, &db, &st));
+    struct fx_event row = {
+        .merchant_id = 1, .ts_us = T0, .path = "/", .duration_ms = -1, .revenue = -1};
+    fx_append(db, "w", 1, &row, 1);
+    struct tally_statement *statement;
+    struct tally_cursor *idle;
+    struct tally_cursor *used;
+    struct tl_chunk chunk;
+    assert_ok(&st,
+              tally_prepare(db, tl_slice_str("SELECT path FROM events"), NULL, &statement, &st));
+    assert_ok(&st, tally_bind(statement, NULL, 0, &idle, &st));
+    assert_ok(&st, tally_bind(statement, NULL, 0, &used, &st));
+    tl_clock_manual_advance(&clock, 200000000);
+    assert_ok(&st, tally_step(used, &chunk, &st));
+    assert_int_equal(chunk.count, 1);
+    tl_clock_manual_advance(&clock, 200000000);
+    tl_cursors_expire(db);
+    assert_ok(&st, tally_step(used, &chunk, &st));
+    assert_int_equal(tally_step(idle, &chunk, &st), TL_TOO_OLD);
+    assert_string_equal(tl_status_sqlstate(&st), "72000");
+    tally_cursor_close(idle);
+    tally_cursor_close(used);
+    tally_statement_close(statement);
+    tally_close(db);
+    tl_io_free(tl_io_sim_io(sim));
+}
+
+/* A reader without the lock sees the segments while the owner runs, and takes no writes. */
+static void a_read_only_open_works_beside_the_owner(void **state)
+{
+    (void)state;
+    struct tl_io_sim *sim;
+    struct tl_status st = TL_STATUS_INIT;
+    struct tally *owner;
+    struct tally *reader_db;
+    struct tl_buffer json;
+    assert_ok(&st, tl_io_sim_new(6, &sim, &st));
+    struct tally_options options = {.io_door = tl_io_sim_io(sim),
+                                    .memory_bytes = 64 << 20,
+                                    .query_threads = 1,
+                                    .no_background = true};
+    assert_ok(&st, tally_open("sim", &options, &owner, &st));
+    struct fx_event row = {
+        .merchant_id = 1, .ts_us = T0, .path = "/", .duration_ms = -1, .revenue = -1};
+    fx_append(owner, "w", 1, &row, 1);
+    assert_ok(&st, tally_flush(owner, &st));
+    fx_append(owner, "w", 2, &row, 1);
+    options.read_only = true;
+    assert_ok(&st, tally_open("sim", &options, &reader_db, &st));
+    tl_buffer_init(&json, "report", 1 << 20);
+    assert_ok(&st, tally_status(reader_db, &json, &st));
+    assert_ok(&st, tally_verify(reader_db, NULL, NULL, &json, &st));
+    assert_ok(&st, tally_inspect(reader_db, NULL, &json, &st));
+    /* the owner merges the pack away under the reader's feet: its handle stays good */
+    assert_ok(&st, tally_compact(owner, NULL, NULL, &st));
+    tl_buffer_clear(&json);
+    assert_ok(&st, tally_inspect(reader_db, NULL, &json, &st));
+    struct tally_batch batch = {.body = tl_slice_of("", 0)};
+    assert_code(&st, TL_UNSUPPORTED, tally_append_wait(reader_db, &batch, NULL, &st));
+    tally_close(reader_db);
+    tl_buffer_deinit(&json);
+    tally_close(owner);
+    tl_io_free(tl_io_sim_io(sim));
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(readers_see_whole_batches)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(readers_see_whole_batches),
+        cmocka_unit_test(idle_snapshots_end),
+        cmocka_unit_test(a_read_only_open_works_beside_the_owner),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
