@@ -59,9 +59,14 @@ struct tl_status {
 #define TL__WHERE   __FILE__ ":" TL__STR(__LINE__)
 
 /* Sets code, place and sentence if st holds no failure yet; evaluates to the code held. */
-#define TL_FAIL(st, code, ...) tl_status_set((st), (code), 0, TL__WHERE, __VA_ARGS__)
+#define TL_FAIL(st, code, ...) TL_FAIL_OS(st, code, 0, __VA_ARGS__)
 /* The same, with the errno of the call that failed. */
+#ifdef __clang_analyzer__ /* cannot see into tl_status_set: tell it that this is a failure */
+#define TL_FAIL_OS(st, code, err, ...)                                                             \
+    ((void)tl_status_set((st), (code), (err), TL__WHERE, __VA_ARGS__), (code))
+#else
 #define TL_FAIL_OS(st, code, err, ...) tl_status_set((st), (code), (err), TL__WHERE, __VA_ARGS__)
+#endif
 
 enum tl_code tl_status_set(struct tl_status *st, enum tl_code code, int os_error, const char *where,
                            const char *format, ...) __attribute__((format(printf, 5, 6)));
