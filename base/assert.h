@@ -12,7 +12,7 @@
 _Noreturn void tl_assert_failed(const char *condition, const char *where);
 
 #define TL__ASSERT_STR2(x) #x
-#define TL__ASSERT_STR(x) TL__ASSERT_STR2(x)
+#define TL__ASSERT_STR(x)  TL__ASSERT_STR2(x)
 #define tl_assert(c)                                                                               \
     (__builtin_expect(!!(c), 1) ? (void)0                                                          \
                                 : tl_assert_failed(#c, __FILE__ ":" TL__ASSERT_STR(__LINE__)))

@@ -84,12 +84,12 @@ struct tl_dict {
 
 struct tl_vector {
     struct tl_type type;
-    uint8_t shape;                /* enum tl_shape */
-    uint32_t count;               /* rows */
-    const void *data;             /* FLAT and CONST */
-    const uint32_t *codes;        /* DICT */
-    const struct tl_dict *dict;   /* DICT */
-    const uint64_t *validity;     /* bit i set: row i is not NULL; NULL: none is NULL */
+    uint8_t shape;              /* enum tl_shape */
+    uint32_t count;             /* rows */
+    const void *data;           /* FLAT and CONST */
+    const uint32_t *codes;      /* DICT */
+    const struct tl_dict *dict; /* DICT */
+    const uint64_t *validity;   /* bit i set: row i is not NULL; NULL: none is NULL */
 };
 
 static inline bool tl_bit_get(const uint64_t *bits, uint32_t i)

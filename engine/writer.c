@@ -229,7 +229,7 @@ static void finish_batch(struct tally *db, struct tl_item *item)
         atomic_fetch_add_explicit(&db->counters.failed_batches, 1, memory_order_relaxed);
     }
     tl__histogram_add(&db->counters.append,
-                     (tl_clock_mono_ns(db->clock) - item->submitted_ns) / 1000);
+                      (tl_clock_mono_ns(db->clock) - item->submitted_ns) / 1000);
     item->done(item->arg, &ack);
 }
 

@@ -34,12 +34,12 @@ uint64_t tl_io_sim_steps(struct tl_io_sim *sim);
 
 /* The power goes at operation `step`: it takes effect in part or not at all, and it and all later
  * ones answer TL_CLOSED until the reboot. UINT64_MAX: never. */
-void tl_io_sim_crash_at(struct tl_io_sim *sim, uint64_t step);
+void tl_io_sim_crash_at(struct tl_io_sim *sim, uint64_t at);
 /* Operation `step` answers TL_IO (EIO); with `for_ever` all later ones too. A failed write leaves
  * a part behind. A failed sync of a file drops a part of the data that it should have made durable,
  * and later syncs of the file answer TL_OK without it, as kernels do. A failed sync of a directory
  * makes a part durable; the rest waits for the next one. */
-void tl_io_sim_fail_at(struct tl_io_sim *sim, uint64_t step, bool for_ever);
+void tl_io_sim_fail_at(struct tl_io_sim *sim, uint64_t at, bool for_ever);
 /* The same, counting only syncs of files (commits' included) from 0 on. */
 void tl_io_sim_fail_sync(struct tl_io_sim *sim, uint64_t sync);
 /* Files together may take `bytes` (in pages of 4096); beyond it TL_FULL. 0: no limit. */

@@ -73,9 +73,9 @@ bool tl_pack_name_parse(const char *name, struct tl_pack_id *out)
     if (strncmp(name, TL_PACK_DIR "/", sizeof(TL_PACK_DIR)) == 0)
         name += sizeof(TL_PACK_DIR);
     struct tl_pack_id id = {0};
-    for (uint8_t k = TL_PACK_SEAL; k <= TL_PACK_DERIVED; k++)
+    for (int k = TL_PACK_SEAL; k <= TL_PACK_DERIVED; k++)
         if (name[0] == kind_letters[k])
-            id.kind = k;
+            id.kind = (uint8_t)k;
     uint64_t log, table, shard;
     if (id.kind == 0 || name[1] != '-')
         return false;

@@ -3,8 +3,8 @@
  * and merging: a table of values in plain arrays, made at random from a seed, fed to the writer
  * in vectors of random shapes and cuts, and compared with what a reader gives.
  */
-#ifndef TALLY_TESTS_SEGMENT_MODEL_H
-#define TALLY_TESTS_SEGMENT_MODEL_H
+#ifndef TALLY_TESTS_UNIT_STORAGE_SEGMENT_MODEL_H
+#define TALLY_TESTS_UNIT_STORAGE_SEGMENT_MODEL_H
 
 #include <stdlib.h>
 #include <string.h>
