@@ -159,20 +159,20 @@ void tl_db_poison(struct tally *db, const struct tl_status *why);
 TL_CHECK enum tl_code tl_db_check(struct tally *db, struct tl_status *st);
 
 /* writer.c */
-void tl_writer_main(void *db);
+void tl_writer_main(void *arg); /* the database */
 TL_CHECK enum tl_code tl_submit_and_wait(struct tally *db, struct tl_item *item,
                                          struct tl_status *st);
 /* Installs memtables and schema that the state made since the last call. */
 TL_CHECK enum tl_code tl_writer_publish_version(struct tally *db, struct tl_status *st);
 
 /* flush.c */
-void tl_flusher_main(void *db);
+void tl_flusher_main(void *arg); /* the database */
 /* Writes one seal's pack, the manifest's transaction and the new version. */
 TL_CHECK enum tl_code tl_flush_seal(struct tally *db, struct tl_seal *seal, struct tl_status *st);
 void tl_seal_push(struct tally *db, struct tl_seal *seal); /* takes the seal */
 
 /* compact.c */
-void tl_merger_main(void *db);
+void tl_merger_main(void *arg); /* the database */
 /* One step, if there is one to do. */
 TL_CHECK enum tl_code tl_merge_step(struct tally *db, bool *did, struct tl_status *st);
 struct tl_merge_state *tl_merge_state_get(struct tally *db, uint32_t table_id, uint32_t shard);

@@ -123,47 +123,41 @@ bool tl__like_match(const struct tl__like *like, struct tl_slice text);
 /* Where needle stands in hay: offset, or SIZE_MAX. */
 size_t tl__find(struct tl_slice hay, struct tl_slice needle);
 
+/* The formatter lays these out in another way each time it runs. */
+/* clang-format off */
 #define TL__KERNELS_COMPARE(X)                                                                     \
     X(eq) X(ne) X(lt) X(le) X(gt) X(ge) X(is_distinct) X(nullif) X(greatest) X(least)
 #define TL__KERNELS_ARITHMETIC(X)                                                                  \
     X(add_int)                                                                                     \
-    X(sub_int)                                                                                     \
-    X(mul_int)                                                                                     \
-    X(div_int) X(mod_int) X(neg_int) X(abs_int) X(add_double) X(sub_double) X(mul_double)          \
-        X(div_double) X(neg_double) X(abs_double) X(ceil_double) X(floor_double) X(round_double)   \
-            X(trunc_double) X(sign_double) X(sqrt) X(ln) X(log10) X(exp) X(power) X(int4) X(int2)  \
-                X(float4)
+    X(sub_int) X(mul_int) X(div_int) X(mod_int) X(neg_int) X(abs_int) X(add_double) X(sub_double)  \
+        X(mul_double) X(div_double) X(neg_double) X(abs_double) X(ceil_double) X(floor_double)     \
+            X(round_double) X(trunc_double) X(sign_double) X(sqrt) X(ln) X(log10) X(exp) X(power)  \
+                X(int4) X(int2) X(float4)
 #define TL__KERNELS_DECIMAL(X)                                                                     \
     X(add_decimal)                                                                                 \
-    X(sub_decimal)                                                                                 \
-    X(mul_decimal)                                                                                 \
-    X(div_decimal) X(mod_decimal) X(neg_decimal) X(abs_decimal) X(sign_decimal) X(ceil_decimal)    \
-        X(floor_decimal) X(round_decimal) X(trunc_decimal)
+    X(sub_decimal) X(mul_decimal) X(div_decimal) X(mod_decimal) X(neg_decimal) X(abs_decimal)      \
+        X(sign_decimal) X(ceil_decimal) X(floor_decimal) X(round_decimal) X(trunc_decimal)
 #define TL__KERNELS_TEXT(X)                                                                        \
     X(text_concat2)                                                                                \
-    X(like)                                                                                        \
-    X(ilike)                                                                                       \
-    X(lower) X(upper) X(char_length) X(octet_length) X(substr) X(split_part) X(concat)             \
-        X(concat_ws) X(left) X(right) X(btrim) X(ltrim) X(rtrim) X(replace) X(strpos)              \
+    X(like) X(ilike) X(lower) X(upper) X(char_length) X(octet_length) X(substr) X(split_part)      \
+        X(concat) X(concat_ws) X(left) X(right) X(btrim) X(ltrim) X(rtrim) X(replace) X(strpos)    \
             X(starts_with) X(reverse) X(repeat) X(initcap) X(lpad) X(rpad)
 #define TL__KERNELS_TIME(X)                                                                        \
     X(date_plus_int)                                                                               \
-    X(int_plus_date)                                                                               \
-    X(date_minus_int)                                                                              \
-    X(date_minus_date) X(date_plus_interval) X(interval_plus_date) X(date_minus_interval)          \
-        X(ts_plus_interval) X(interval_plus_ts) X(ts_minus_interval) X(ts_minus_ts)                \
-            X(add_interval) X(sub_interval) X(neg_interval) X(interval_times) X(times_interval)    \
-                X(interval_over) X(date_trunc) X(date_trunc_interval) X(time_bucket)               \
-                    X(time_bucket_date) X(time_bucket_int) X(date_bin) X(extract) X(date_part)     \
-                        X(timezone_utc) X(timezone_local) X(now) X(to_timestamp)
+    X(int_plus_date) X(date_minus_int) X(date_minus_date) X(date_plus_interval)                    \
+        X(interval_plus_date) X(date_minus_interval) X(ts_plus_interval) X(interval_plus_ts)       \
+            X(ts_minus_interval) X(ts_minus_ts) X(add_interval) X(sub_interval) X(neg_interval)    \
+                X(interval_times) X(times_interval) X(interval_over) X(date_trunc)                 \
+                    X(date_trunc_interval) X(time_bucket) X(time_bucket_date) X(time_bucket_int)   \
+                        X(date_bin) X(extract) X(date_part) X(timezone_utc) X(timezone_local)      \
+                            X(now) X(to_timestamp)
 #define TL__KERNELS_CAST(X)                                                                        \
     X(cast_null)                                                                                   \
-    X(cast_same)                                                                                   \
-    X(cast_bool_int)                                                                               \
-    X(cast_int_bool) X(cast_int_double) X(cast_double_int) X(cast_int_decimal) X(cast_decimal_int) \
-        X(cast_double_decimal) X(cast_decimal_double) X(cast_decimal) X(cast_date_ts)              \
-            X(cast_ts_date) X(cast_date_tstz) X(cast_tstz_date) X(cast_ts_tstz) X(cast_tstz_ts)    \
-                X(cast_to_text) X(cast_from_text)
+    X(cast_same) X(cast_bool_int) X(cast_int_bool) X(cast_int_double) X(cast_double_int)           \
+        X(cast_int_decimal) X(cast_decimal_int) X(cast_double_decimal) X(cast_decimal_double)      \
+            X(cast_decimal) X(cast_date_ts) X(cast_ts_date) X(cast_date_tstz) X(cast_tstz_date)    \
+                X(cast_ts_tstz) X(cast_tstz_ts) X(cast_to_text) X(cast_from_text)
+/* clang-format on */
 
 #define TL__DECLARE(name) TL__KERNEL_DECLARE(name);
 TL__KERNELS_COMPARE(TL__DECLARE)

@@ -581,13 +581,13 @@ static enum tl_code pad(struct tl__call *c, bool front)
         struct tl_slice fill = c->arg_count == 3 ? tl__text_arg(c, 2, i) : tl_slice_of(" ", 1);
         int64_t want = int_arg(c, 1, i);
         int64_t have = (int64_t)tl__utf8_count(text);
-        if (want <= have || fill.size == 0) {
+        int64_t per_fill = (int64_t)tl__utf8_count(fill);
+        if (want <= have || per_fill == 0) {
             out[i] = characters(text, 0, want);
             continue;
         }
         if (want > TL_TEXT_BYTES_MAX)
             return too_long(c->st);
-        int64_t per_fill = (int64_t)tl__utf8_count(fill);
         int64_t missing = want - have;
         struct tl_slice tail = characters(fill, 0, missing % per_fill);
         size_t added = (size_t)(missing / per_fill) * fill.size + tail.size;

@@ -745,18 +745,18 @@ enum tl_code tl_log_open_local(struct tl_io *io, const char *dir,
     return TL_OK;
 }
 
-void tl_log_local_info(const struct tl_log *base, struct tl_log_local_info *out)
+void tl_log_local_info(const struct tl_log *log, struct tl_log_local_info *out)
 {
-    const struct local_log *log = (const struct local_log *)(const void *)base;
-    tl_assert(base->vtab == &local_vtable);
+    const struct local_log *local = (const struct local_log *)(const void *)log;
+    tl_assert(log->vtab == &local_vtable);
     *out = (struct tl_log_local_info){
-        .files = log->file_count,
-        .spare_files = log->spare_count,
-        .bytes = log->spare_count * log->file_bytes,
-        .first_position = log->files[0].first_position,
-        .durable_position = log->durable,
-        .group_bytes_max = log->group_bytes_max,
+        .files = local->file_count,
+        .spare_files = local->spare_count,
+        .bytes = local->spare_count * local->file_bytes,
+        .first_position = local->files[0].first_position,
+        .durable_position = local->durable,
+        .group_bytes_max = local->group_bytes_max,
     };
-    for (uint32_t i = 0; i < log->file_count; i++)
-        out->bytes += log->files[i].bytes;
+    for (uint32_t i = 0; i < local->file_count; i++)
+        out->bytes += local->files[i].bytes;
 }

@@ -241,10 +241,11 @@ static enum tl_code bench_statement(struct query_bench *q, const char *name, con
         return rc;
     }
     qsort(q->times, count, sizeof(*q->times), by_time);
+    uint64_t p50 = q->times[count / 2];
+    uint64_t p99 = q->times[count * 99 / 100];
     printf("%s\n \"%s\":{\"p50_ms\":%.4f,\"p99_ms\":%.4f,\"min_ms\":%.4f,\"prepare_ms\":%.4f,"
            "\"runs\":%llu,\"rows\":%llu}",
-           first ? "" : ",", name, (double)q->times[count / 2] / 1e6,
-           (double)q->times[count * 99 / 100] / 1e6, (double)q->times[0] / 1e6,
+           first ? "" : ",", name, (double)p50 / 1e6, (double)p99 / 1e6, (double)q->times[0] / 1e6,
            (double)prepare_ns / 1e6, (unsigned long long)count, (unsigned long long)rows);
     fflush(stdout);
     return TL_OK;
@@ -509,9 +510,11 @@ static int bench_freshness(struct tl_args *a)
     printf("{\"probes\":%llu,\"missing\":%llu,\"surplus\":%llu,\"seconds\":%.3f,"
            "\"probes_per_second\":%.0f}\n",
            (unsigned long long)sum.done, (unsigned long long)sum.missing,
-           (unsigned long long)sum.surplus, seconds, (double)sum.done / seconds);
-    return sum.missing || sum.surplus || sum.done < probes / count * count ? TL_EXIT_FAILED
-                                                                           : TL_EXIT_OK;
+           (unsigned long long)sum.surplus, seconds,
+           seconds > 0 ? (double)sum.done / seconds : 0.0);
+    return sum.missing || sum.surplus || !count || sum.done < probes / count * count
+               ? TL_EXIT_FAILED
+               : TL_EXIT_OK;
 }
 
 int main(int argc, char **argv)

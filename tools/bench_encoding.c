@@ -175,7 +175,7 @@ int main(int argc, char **argv)
     uint32_t *out32 = malloc(ROWS * 4);
     uint8_t *frame = malloc(ZSTD_COMPRESSBOUND(ROWS * 8));
     if (!v || !out64 || !out32 || !frame)
-        return 1;
+        abort();
     double rate, back;
     make_column(2, v);
     MEASURE(rate, memcpy(out64, v, ROWS * 8));

@@ -236,8 +236,6 @@ static bool skip_nested(struct text *t, struct tl_buffer *scratch)
             if (c != ',')
                 return false;
             t->p++;
-            value_next = true;
-            just_opened = false;
             skip_space(t);
         }
         struct tl_field ignored;

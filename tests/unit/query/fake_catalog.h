@@ -1,8 +1,8 @@
 /*
  * tests/unit/query/fake_catalog.h: a catalog of two tables for the tests of binder and planner.
  */
-#ifndef TALLY_TESTS_FAKE_CATALOG_H
-#define TALLY_TESTS_FAKE_CATALOG_H
+#ifndef TALLY_TESTS_UNIT_QUERY_FAKE_CATALOG_H
+#define TALLY_TESTS_UNIT_QUERY_FAKE_CATALOG_H
 
 #include <string.h>
 

@@ -1,8 +1,8 @@
 /*
  * tests/unit/wire/client.h: a gRPC client in memory: nghttp2's client side against a tl_h2.
  */
-#ifndef TALLY_TESTS_WIRE_CLIENT_H
-#define TALLY_TESTS_WIRE_CLIENT_H
+#ifndef TALLY_TESTS_UNIT_WIRE_CLIENT_H
+#define TALLY_TESTS_UNIT_WIRE_CLIENT_H
 
 #include <nghttp2/nghttp2.h>
 #include <unistd.h>

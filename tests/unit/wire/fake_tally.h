@@ -4,8 +4,8 @@
  * Batches are kept in flight until fake_complete; queries answer canned rows. Included once per
  * test program; its functions stand in for all of engine/tally.h that the wire uses.
  */
-#ifndef TALLY_TESTS_FAKE_TALLY_H
-#define TALLY_TESTS_FAKE_TALLY_H
+#ifndef TALLY_TESTS_UNIT_WIRE_FAKE_TALLY_H
+#define TALLY_TESTS_UNIT_WIRE_FAKE_TALLY_H
 
 #include <stdio.h>
 #include <stdlib.h>
