@@ -207,10 +207,16 @@ static bool grow_rows(struct tl_batch_builder *b, struct column *c, uint32_t row
     return true;
 }
 
+/* `size` bytes of a buffer, which may have no memory yet when size is 0. */
+static struct tl_slice part_of(const struct tl_buffer *b, size_t from, size_t size)
+{
+    return tl_slice_of(size ? b->data + from : NULL, size);
+}
+
 static struct tl_slice value_at(const struct column *c, uint32_t code)
 {
     uint32_t from = code ? c->ends[code - 1] : 0;
-    return tl_slice_of(c->blob.data + from, c->ends[code] - from);
+    return part_of(&c->blob, from, c->ends[code] - from);
 }
 
 static bool grow_slots(struct column *c)
@@ -313,7 +319,7 @@ enum tl_code tl_batch_row_end(struct tl_batch_builder *b, struct tl_status *st)
             continue;
         if (c->form == TL_BATCH_TEXT) {
             size_t before = c->blob.size;
-            uint32_t code = intern(c, tl_slice_of(b->row_text.data + c->text_at, c->text_size));
+            uint32_t code = intern(c, part_of(&b->row_text, c->text_at, c->text_size));
             if (code == UINT32_MAX) {
                 rc = TL_FAIL(st, TL_LIMIT, "no memory for a batch");
                 break;

@@ -82,7 +82,7 @@ struct tally_cursor {
     int64_t ints[TL_VECTOR_ROWS_MAX];
     struct tl_slice texts[TL_VECTOR_ROWS_MAX];
     char bytes[TL_VECTOR_ROWS_MAX][12];
-    struct tl_vector columns[2];
+    struct tl_vector columns[3];
 };
 
 static bool fake_slow_query;
@@ -147,6 +147,8 @@ enum tl_code tally_step(struct tally_cursor *c, struct tl_chunk *out, struct tl_
         .type = {TL_BIGINT, 0}, .shape = TL_FLAT, .count = TL_VECTOR_ROWS_MAX, .data = c->ints};
     c->columns[1] = (struct tl_vector){
         .type = {TL_TEXT, 0}, .shape = TL_FLAT, .count = TL_VECTOR_ROWS_MAX, .data = c->texts};
+    c->columns[2] = c->columns[0];
+    c->columns[2].type.kind = TL_TIMESTAMPTZ;
     c->given++;
     *out = (struct tl_chunk){.count = TL_VECTOR_ROWS_MAX, .columns = c->columns};
     return TL_OK;
