@@ -341,19 +341,21 @@ static int bench_replay(struct tl_args *a)
 
 /* ---- freshness ---- */
 
-/* One prober: appends a row under a merchant of its own, waits for the acknowledgement, and asks at
- * once how many rows the merchant has. A new merchant after some probes keeps the question small;
- * beside it a second question counts the merchant before, which must not have changed. */
+/* One prober: sends batches of one row under a merchant of its own, many in flight, and whenever
+ * acknowledgements have come asks how many rows the merchant has: as many as were acknowledged, at
+ * least, and no more than were sent. Each batch is a probe, for it is looked for by the first
+ * question after its acknowledgement. A new merchant now and then keeps the question small; before
+ * that the count must be exact. */
 struct prober {
     pthread_t thread;
     const char *server;
     uint64_t probes, seed;
     uint32_t index;
-    uint64_t done, missing, surplus, acked;
+    uint64_t done, missing, surplus, acked, questions;
     char error[240];
 };
 
-enum { PROBES_PER_MERCHANT = 500 };
+enum { PROBES_PER_MERCHANT = 2000, PROBES_IN_FLIGHT = 32 };
 
 static void on_probe_ack(void *arg, const struct tl_client_ack *ack)
 {
@@ -398,45 +400,63 @@ static enum tl_code ask(struct tl_door *door, int64_t merchant, int64_t *out, st
     return rc;
 }
 
-static enum tl_code probe(struct prober *p, struct tl_door *door, struct tl_appender *appender,
-                          struct tl_batch_writer *w, struct tl_status *st)
+static enum tl_code send_probe(struct tl_appender *appender, int64_t merchant, uint64_t nth,
+                               struct tl_batch_writer *w, struct tl_buffer *batch,
+                               struct tl_status *st)
+{
+    tl_buffer_clear(batch);
+    tl_batch_put_int(w, &w->columns[0], merchant);
+    /* Old and new times: rows go to many partitions, and into memtables and segments. */
+    tl_batch_put_int(w, &w->columns[1],
+                     1717200000000000 + (int64_t)(nth * 7919 % 2592000) * 1000000);
+    tl_batch_end_row(w);
+    enum tl_code rc = tl_batch_writer_finish(w, batch, st);
+    return rc ? rc : tl_appender_send(appender, nth, tl_buffer_slice(batch), false, NULL, st);
+}
+
+/* All probes of one merchant. */
+static enum tl_code probe_merchant(struct prober *p, struct tl_door *door,
+                                   struct tl_appender *appender, int64_t merchant, uint64_t count,
+                                   struct tl_batch_writer *w, struct tl_status *st)
 {
     struct tl_buffer batch;
     tl_buffer_init(&batch, "probe", 4096);
     enum tl_code rc = TL_OK;
-    int64_t base = (int64_t)(1000000000 + (p->seed % 1000000) * 1000000 + p->index * 100000ULL);
-    while (!rc && p->done < p->probes) {
-        uint64_t within = p->done % PROBES_PER_MERCHANT;
-        int64_t merchant = base + (int64_t)(p->done / PROBES_PER_MERCHANT);
-        tl_buffer_clear(&batch);
-        tl_batch_put_int(w, &w->columns[0], merchant);
-        /* Old and new times: rows go to many partitions, and into memtables and segments. */
-        tl_batch_put_int(w, &w->columns[1],
-                         1717200000000000 + (int64_t)(p->done * 7919 % 2592000) * 1000000);
-        tl_batch_end_row(w);
-        rc = tl_batch_writer_finish(w, &batch, st);
-        uint64_t before = p->acked;
-        if (!rc)
-            rc = tl_appender_send(appender, p->done + 1, tl_buffer_slice(&batch), false, NULL, st);
-        while (!rc && tl_appender_in_flight(appender))
+    uint64_t sent = 0, asked = 0, base = p->acked;
+    int64_t have = 0;
+    while (!rc && asked < count) {
+        while (!rc && sent < count && tl_appender_in_flight(appender) < PROBES_IN_FLIGHT)
+            rc = send_probe(appender, merchant, base + ++sent, w, &batch, st);
+        if (!rc && p->acked == base + asked)
             rc = tl_appender_poll(&appender, 1, 100, st);
-        if (!rc && p->acked != before + 1)
-            rc = TL_FAIL(st, TL_INVALID, "a probe was not stored");
-        int64_t have = 0;
-        if (!rc)
-            rc = ask(door, merchant, &have, st);
+        uint64_t acked = p->acked - base;
+        if (rc || acked == asked)
+            continue;
+        rc = ask(door, merchant, &have, st);
         if (rc)
             break;
-        p->missing += have < (int64_t)within + 1;
-        p->surplus += have > (int64_t)within + 1;
-        p->done++;
-        if (within == 0 && p->done > 1) {
-            rc = ask(door, merchant - 1, &have, st);
-            p->missing += !rc && have < PROBES_PER_MERCHANT;
-            p->surplus += !rc && have > PROBES_PER_MERCHANT;
-        }
+        p->missing += have < (int64_t)acked ? acked - (uint64_t)have : 0;
+        p->surplus += have > (int64_t)sent;
+        p->questions++;
+        p->done += acked - asked;
+        asked = acked;
     }
+    if (!rc && have != (int64_t)count)
+        p->surplus++;
     tl_buffer_deinit(&batch);
+    return rc;
+}
+
+static enum tl_code probe(struct prober *p, struct tl_door *door, struct tl_appender *appender,
+                          struct tl_batch_writer *w, struct tl_status *st)
+{
+    int64_t base = (int64_t)(1000000000 + (p->seed % 1000000) * 1000000 + p->index * 100000ULL);
+    enum tl_code rc = TL_OK;
+    for (int64_t n = 0; !rc && p->done < p->probes; n++) {
+        uint64_t left = p->probes - p->done;
+        rc = probe_merchant(p, door, appender, base + n,
+                            left < PROBES_PER_MERCHANT ? left : PROBES_PER_MERCHANT, w, st);
+    }
     return rc;
 }
 
@@ -455,6 +475,7 @@ static void *prober_main(void *arg)
     struct tl_appender_options o = {.address = p->server,
                                     .producer = tl_slice_str(producer),
                                     .import = true,
+                                    .in_flight_max = PROBES_IN_FLIGHT,
                                     .on_ack = on_probe_ack,
                                     .arg = p};
     enum tl_code rc = tl_door_open(&d, &door, &st);
@@ -503,14 +524,15 @@ static int bench_freshness(struct tl_args *a)
         sum.done += probers[i].done;
         sum.missing += probers[i].missing;
         sum.surplus += probers[i].surplus;
+        sum.questions += probers[i].questions;
         if (probers[i].error[0])
             fprintf(stderr, "tally-bench freshness: %s\n", probers[i].error);
     }
     double seconds = (double)(now_ns() - begin) / 1e9;
-    printf("{\"probes\":%llu,\"missing\":%llu,\"surplus\":%llu,\"seconds\":%.3f,"
-           "\"probes_per_second\":%.0f}\n",
-           (unsigned long long)sum.done, (unsigned long long)sum.missing,
-           (unsigned long long)sum.surplus, seconds,
+    printf("{\"probes\":%llu,\"questions\":%llu,\"missing\":%llu,\"surplus\":%llu,"
+           "\"seconds\":%.3f,\"probes_per_second\":%.0f}\n",
+           (unsigned long long)sum.done, (unsigned long long)sum.questions,
+           (unsigned long long)sum.missing, (unsigned long long)sum.surplus, seconds,
            seconds > 0 ? (double)sum.done / seconds : 0.0);
     return sum.missing || sum.surplus || !count || sum.done < probes / count * count
                ? TL_EXIT_FAILED
