@@ -6,9 +6,11 @@
  */
 #include "tests/test.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "query/function.h"
 #include "query/parse.h"
 #include "tests/unit/query/fake_catalog.h"
 
@@ -718,6 +720,63 @@ static void subqueries_nest_to_a_limit(void **state)
     }
 }
 
+/* libpg_query keeps its state per thread: good and bad statements at the same time. */
+static void *plan_many(void *arg)
+{
+    size_t *planned = arg;
+    for (int round = 0; round < 20; round++) {
+        for (size_t i = 0; i < sizeof(goods) / sizeof(goods[0]); i++) {
+            struct tl_status st = TL_STATUS_INIT;
+            struct tl_plan *plan = NULL;
+            const char *sql = i % 3 ? goods[i].sql : bads[i].sql;
+            if (tl_plan_new(&fake_catalog, tl_slice_str(sql), NULL, &plan, &st) == TL_OK)
+                (*planned)++;
+            tl_plan_free(plan);
+        }
+    }
+    return NULL;
+}
+
+static void threads_plan_at_the_same_time(void **state)
+{
+    (void)state;
+    enum { THREADS = 4 };
+    pthread_t threads[THREADS];
+    size_t planned[THREADS] = {0};
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, plan_many, &planned[i]), 0);
+    for (int i = 0; i < THREADS; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+        assert_true(planned[i] > 0);
+        assert_int_equal(planned[i], planned[0]);
+    }
+}
+
+/* docs/SQL.md names every function of the table. */
+static void the_manual_names_every_function(void **state)
+{
+    (void)state;
+    FILE *f = fopen("docs/SQL.md", "rb");
+    assert_non_null(f);
+    static char text[1 << 16];
+    size_t size = fread(text, 1, sizeof(text) - 1, f);
+    fclose(f);
+    text[size] = 0;
+    uint32_t count;
+    const struct tl_function *table = tl_functions(&count);
+    /* Operators, and names that SQL writes in another way. */
+    static const char *const others[] = {"cast", "like", "ilike", "is_distinct"};
+    for (uint32_t i = 0; i < count; i++) {
+        char call[64];
+        bool skip = table[i].name[0] < 'a' || table[i].name[0] > 'z';
+        for (size_t k = 0; k < sizeof(others) / sizeof(others[0]); k++)
+            skip = skip || strcmp(table[i].name, others[k]) == 0;
+        snprintf(call, sizeof(call), "`%s(", table[i].name);
+        if (!skip && !strstr(text, call))
+            fail_msg("docs/SQL.md does not name %s", table[i].name);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -728,6 +787,8 @@ int main(void)
         cmocka_unit_test(tables_to_be_created),
         cmocka_unit_test(expressions_that_multiply_meet_a_limit),
         cmocka_unit_test(subqueries_nest_to_a_limit),
+        cmocka_unit_test(threads_plan_at_the_same_time),
+        cmocka_unit_test(the_manual_names_every_function),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
