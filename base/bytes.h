@@ -76,7 +76,8 @@ struct tl_reader {
 
 static inline struct tl_reader tl_reader_of(struct tl_slice s)
 {
-    return (struct tl_reader){s.data, s.data + s.size, false};
+    /* Nothing is added to NULL: sanitizers take it ill. */
+    return (struct tl_reader){s.data, s.size ? s.data + s.size : s.data, false};
 }
 static inline size_t tl_reader_left(const struct tl_reader *r)
 {

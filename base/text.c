@@ -60,6 +60,8 @@ static inline size_t sequence_size(const uint8_t *p, const uint8_t *end)
 
 size_t tl_utf8_valid_size(struct tl_slice s, bool allow_nul)
 {
+    if (s.size == 0)
+        return 0;
     const uint8_t *p = s.data;
     const uint8_t *end = s.data + s.size;
     const uint64_t nul_bits = allow_nul ? 0 : UINT64_MAX;
@@ -293,9 +295,11 @@ static inline unsigned number_digit(const struct number *n, size_t i)
 /* Reads [sign] digits [. digits] [e [sign] digits], all of s; at least one digit. */
 static bool number_scan(struct tl_slice s, struct number *n)
 {
+    *n = (struct number){.fraction = NULL};
+    if (s.size == 0)
+        return false;
     const uint8_t *p = s.data;
     const uint8_t *end = p + s.size;
-    *n = (struct number){.fraction = NULL};
     if (p < end && (*p == '-' || *p == '+'))
         n->negative = *p++ == '-';
     n->whole = p;

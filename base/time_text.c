@@ -61,6 +61,10 @@ struct scan {
     const uint8_t *p, *end;
 };
 
+static inline struct scan scan_of(struct tl_slice text)
+{
+    return (struct scan){text.data, text.size ? text.data + text.size : text.data};
+}
 static inline bool at_end(const struct scan *s)
 {
     return s->p == s->end;
@@ -294,7 +298,7 @@ static enum tl_code parse_moment(struct tl_slice whole, const char *type, struct
     struct tl_slice text = tl_text_trim(whole);
     struct moment_scan m = {.whole = whole, .type = type};
     *out = (struct moment){.days = 0};
-    struct scan s = {text.data, text.data + text.size};
+    struct scan s = scan_of(text);
     if (!scan_date(&s, &m)) {
         struct tl_slice word = text;
         if (word.size > 0 && (word.data[0] == '-' || word.data[0] == '+'))
@@ -816,7 +820,7 @@ static enum scanned interval_words(struct scan *s, struct interval_sum *sum, boo
 enum tl_code tl_parse_interval(struct tl_slice whole, struct tl_interval *out, struct tl_status *st)
 {
     struct tl_slice text = tl_text_trim(whole);
-    struct scan s = {text.data, text.data + text.size};
+    struct scan s = scan_of(text);
     struct interval_sum sum = {.us = 0};
     bool ago = false;
     enum scanned rc;

@@ -365,7 +365,7 @@ static bool read_footer(struct tl_reader *r, struct rule *out)
     return scan_rule(text, out);
 }
 
-static void zone_free(struct tl_zone *z)
+void tl__zone_free(struct tl_zone *z)
 {
     if (!z)
         return;
@@ -417,8 +417,8 @@ static void extend_table(struct tl_zone *z)
     }
 }
 
-static enum tl_code zone_decode(struct tl_slice file, const char *name, struct tl_zone **out,
-                                struct tl_status *st)
+enum tl_code tl__zone_decode(struct tl_slice file, const char *name, struct tl_zone **out,
+                             struct tl_status *st)
 {
     struct tl_reader r = tl_reader_of(file);
     struct counts c;
@@ -443,11 +443,11 @@ static enum tl_code zone_decode(struct tl_slice file, const char *name, struct t
     z->type_of = calloc(changes_max, sizeof(*z->type_of));
     z->types = calloc(c.type + 2, sizeof(*z->types));
     if (!z->at_us || !z->type_of || !z->types) {
-        zone_free(z);
+        tl__zone_free(z);
         return TL_FAIL(st, TL_LIMIT, "no memory for time zone %s", name);
     }
     if (!read_block(&r, &c, time_size, z) || (time_size == 8 && !read_footer(&r, &z->rule))) {
-        zone_free(z);
+        tl__zone_free(z);
         return TL_FAIL(st, TL_CORRUPT, "time zone file %s holds what no such file may hold", name);
     }
     drop_doubles(z);
@@ -555,7 +555,7 @@ static enum tl_code zone_load(struct tl_slice wanted, struct tl_zone **out, stru
     if (rc == TL_OK && (size < 4 || memcmp(bytes, "TZif", 4) != 0))
         rc = TL_NOT_FOUND; /* zone.tab and its like stand in the directory too */
     if (rc == TL_OK)
-        rc = zone_decode(tl_slice_of(bytes, size), name, out, st);
+        rc = tl__zone_decode(tl_slice_of(bytes, size), name, out, st);
     free(bytes);
     return rc;
 }
@@ -607,7 +607,7 @@ static enum tl_code get_from_file_locked(struct tl_slice name, const struct tl_z
         return rc;
     struct alias *a = calloc(1, sizeof(*a));
     if (!a) {
-        zone_free(zone);
+        tl__zone_free(zone);
         return TL_FAIL(st, TL_LIMIT, "no memory for time zone %s", key);
     }
     memcpy(a->key, key, sizeof(key));
@@ -642,7 +642,7 @@ static struct tl_zone *fixed_new(int32_t minutes)
         return NULL;
     z->types = calloc(1, sizeof(*z->types));
     if (!z->types) {
-        zone_free(z);
+        tl__zone_free(z);
         return NULL;
     }
     z->type_count = 1;

@@ -1,13 +1,25 @@
 /*
- * base/zone_int.h: the zone abbreviations that PostgreSQL knows by default.
+ * base/zone_int.h: the reader of zone files, for its fuzz target, and the zone abbreviations that
+ * PostgreSQL knows by default.
  *
- * Minutes east of Greenwich, whatever the date; where the meaning of an abbreviation has changed
- * over time, the zone that it belongs to stands in its place. In byte order, for a binary search.
+ * Abbreviations: minutes east of Greenwich, whatever the date; where the meaning of an abbreviation
+ * has changed over time, the zone that it belongs to stands in its place. In byte order, for a
+ * binary search.
  */
 #ifndef TALLY_BASE_ZONE_INT_H
 #define TALLY_BASE_ZONE_INT_H
 
 #include <stdint.h>
+
+#include "base/bytes.h"
+#include "base/status.h"
+
+struct tl_zone;
+
+/* A zone from a TZif file's bytes; the caller frees it with tl__zone_free(). */
+TL_CHECK enum tl_code tl__zone_decode(struct tl_slice file, const char *name, struct tl_zone **out,
+                                      struct tl_status *st);
+void tl__zone_free(struct tl_zone *z); /* NULL is fine */
 
 struct tl__zone_abbreviation {
     char name[8];     /* lower case */
