@@ -13,6 +13,9 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #include "base/assert.h"
 #include "base/text_int.h"
@@ -33,6 +36,28 @@ static inline uint64_t load64(const uint8_t *p)
 static inline uint64_t bad_for_ascii(uint64_t v, uint64_t nul_bits)
 {
     return (v | ((v - EACH_BYTE) & nul_bits)) & HIGH_BITS;
+}
+
+/* Past the blocks of ASCII at p; with a NUL in them only when nul_bits is 0. */
+static inline const uint8_t *skip_ascii(const uint8_t *p, const uint8_t *end, uint64_t nul_bits)
+{
+#ifdef __SSE2__
+    const __m128i zero = _mm_setzero_si128();
+    const __m128i refuse_nul = _mm_set1_epi64x((long long)nul_bits);
+    for (; end - p >= 32; p += 32) {
+        __m128i a = _mm_loadu_si128((const __m128i *)(const void *)p);
+        __m128i b = _mm_loadu_si128((const __m128i *)(const void *)(p + 16));
+        __m128i nul = _mm_and_si128(_mm_cmpeq_epi8(_mm_min_epu8(a, b), zero), refuse_nul);
+        if (_mm_movemask_epi8(_mm_or_si128(_mm_or_si128(a, b), nul)))
+            break;
+    }
+#endif
+    while (end - p >= 16 &&
+           !(bad_for_ascii(load64(p), nul_bits) | bad_for_ascii(load64(p + 8), nul_bits)))
+        p += 16;
+    if (end - p >= 8 && !bad_for_ascii(load64(p), nul_bits))
+        p += 8;
+    return p;
 }
 
 /* The size of the valid sequence at p, 0 if it is not valid. p[0] >= 0x80, p < end. */
@@ -66,12 +91,8 @@ size_t tl_utf8_valid_size(struct tl_slice s, bool allow_nul)
     const uint8_t *end = s.data + s.size;
     const uint64_t nul_bits = allow_nul ? 0 : UINT64_MAX;
     while (p < end) {
-        while (end - p >= 16 &&
-               !(bad_for_ascii(load64(p), nul_bits) | bad_for_ascii(load64(p + 8), nul_bits)))
-            p += 16;
-        if (end - p >= 8 && !bad_for_ascii(load64(p), nul_bits))
-            p += 8;
-        /* At most one bad or multi-byte sequence, or a short tail, then back to the fast path. */
+        p = skip_ascii(p, end, nul_bits);
+        /* A stretch with multi-byte sequences or a short tail, then back to the fast path. */
         const uint8_t *stop = end - p > 16 ? p + 16 : end;
         while (p < stop) {
             if (*p < 0x80) {

@@ -253,7 +253,11 @@ static enum tl_code scan_words(struct scan *s, struct moment_scan *m, struct mom
         while (s->p < s->end && !is_space(*s->p))
             s->p++;
         struct tl_slice word = tl_slice_of(first, (size_t)(s->p - first));
-        if (tl_text_eq_nocase(word, "bc")) {
+        if (word.size == 1 && (*first | 0x20) == 'z') {
+            if (zone_known)
+                return bad_syntax(m->whole, m->type, st);
+            out->has_offset = true;
+        } else if (tl_text_eq_nocase(word, "bc")) {
             m->bc = true;
         } else if (tl_text_eq_nocase(word, "am")) {
             m->am = true;
