@@ -447,9 +447,13 @@ void tl_merger_main(void *arg)
             atomic_load_explicit(&db->poisoned, memory_order_relaxed))
             return;
         if (tl_merge_step(db, &did, &st)) {
-            if (st.code != TL_CANCELLED)
+            if (st.code != TL_CANCELLED && st.code != TL_FULL)
                 tl_db_poison(db, &st);
-            return;
+            if (st.code != TL_FULL)
+                return;
+            /* Nothing is lost: the inputs are still live. Try again when something has changed. */
+            tl_db_log(db, TL_LEVEL_WARN, "merge_disk_full", "%s", st.text);
+            did = false;
         }
         if (did)
             continue;

@@ -99,7 +99,7 @@ static enum tl_code take_options(struct tally *db, const struct tally_options *g
         return TL_FAIL(st, TL_INVALID, "the memory limit must be at least %llu bytes, not %zu",
                        (unsigned long long)MEMORY_MIN, o->memory_bytes);
     /* Three sets of memtables can exist at once (one active, two waiting for their flush): three
-     * eighths. The cache has a quarter; the rest is for batches, queries, flush and merge. */
+     * eighths. The cache has a quarter; the rest is for batches in flight and queries. */
     db->memtable_bytes_max = o->memory_bytes / 8;
     return TL_OK;
 }
@@ -389,7 +389,7 @@ enum tl_code tally_open(const char *dir, const struct tally_options *options, st
     if (take_options(db, options, st) || tl_state_init(&db->state, st) ||
         tl_producers_init(&db->flushed_producers, st) || open_io(db, dir, st))
         goto fail;
-    tl_budget_init(&db->memory, "server memory", db->options.memory_bytes, NULL);
+    tl_budget_init(&db->memory, "server memory", db->options.memory_bytes / 8 * 3, NULL);
     tl_budget_init(&db->ingest, "ingest memory", db->options.memory_bytes / 8, &db->memory);
     if (tl_cache_new(db->options.memory_bytes / 4, &db->cache, st))
         goto fail;
