@@ -42,3 +42,8 @@ foreach(e2e IN ITEMS "grpcio:/usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/e2e/test
     set_tests_properties(e2e/${name} PROPERTIES LABELS e2e TIMEOUT 300
         ENVIRONMENT "TALLY_BUILD=${CMAKE_BINARY_DIR}")
 endforeach()
+
+# The generator into a server that is killed meanwhile; the demo.
+add_test(NAME e2e/generate
+    COMMAND ${PYTHON3} ${CMAKE_SOURCE_DIR}/tests/e2e/test_generate.py ${CMAKE_BINARY_DIR})
+set_tests_properties(e2e/generate PROPERTIES LABELS e2e TIMEOUT 600)
