@@ -190,11 +190,35 @@ static void failed_operations_poison_and_lose_nothing(void **state)
     }
 }
 
+/* A disk that runs full anywhere: what was acknowledged is there when there is room again. */
+static void a_full_disk_loses_nothing(void **state)
+{
+    (void)state;
+    bool completed = false;
+    for (uint64_t capacity = 32 << 10; !completed; capacity += 16 << 10) {
+        struct tl_io_sim *sim;
+        struct tally *db = NULL;
+        struct tl_status st = TL_STATUS_INIT;
+        struct model model = {.sent = {false}};
+        assert_ok(&st, tl_io_sim_new(capacity, &sim, &st));
+        tl_io_sim_set_capacity(sim, capacity);
+        completed = run_workload(sim, &model);
+        tl_io_sim_reboot(sim);
+        tl_io_sim_set_capacity(sim, 0);
+        if (open_db(sim, &db, &st))
+            fail_msg("capacity %llu: %s", (unsigned long long)capacity, st.text);
+        check(db, &model, capacity);
+        tally_close(db);
+        tl_io_free(tl_io_sim_io(sim));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(acked_batches_survive_every_crash),
         cmocka_unit_test(failed_operations_poison_and_lose_nothing),
+        cmocka_unit_test(a_full_disk_loses_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
