@@ -670,15 +670,33 @@ static int score_compare(const struct score *a, const struct score *b)
     return 0;
 }
 
+/* All kinds as they are: nothing can be better, and the table finds it without a search. */
+static const struct tl_function *exact_overload(const char *name, struct tl_expr **args,
+                                                uint32_t arg_count)
+{
+    struct tl_type types[TL_FUNCTION_ARGS_MAX];
+    if (arg_count > TL_FUNCTION_ARGS_MAX)
+        return NULL;
+    for (uint32_t i = 0; i < arg_count; i++) {
+        if (tl__is_open(args[i]))
+            return NULL;
+        types[i] = args[i]->type;
+    }
+    return tl_function_find(name, types, arg_count);
+}
+
 /* The best overload; *named tells whether the name exists at all, *tie whether two are as good. */
 static const struct tl_function *best_overload(const char *name, struct tl_expr **args,
                                                uint32_t arg_count, bool *named, bool *tie)
 {
     uint32_t count;
     const struct tl_function *table = tl_functions(&count);
-    const struct tl_function *best = NULL;
+    const struct tl_function *best = exact_overload(name, args, arg_count);
     struct score best_score = {0}, s;
-    *named = *tie = false;
+    *named = best != NULL;
+    *tie = false;
+    if (best)
+        return best;
     for (uint32_t i = 0; i < count; i++) {
         const struct tl_function *f = &table[i];
         if (f->name[0] != name[0] || strcmp(f->name, name) != 0)
