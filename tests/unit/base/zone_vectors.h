@@ -4,8 +4,8 @@
  * Around changes of offset from 1940 to 2388 and between them. A local time in a gap is read with
  * the offset before it, one in an overlap with the offset after it, as PostgreSQL does.
  */
-#ifndef TALLY_TESTS_ZONE_VECTORS_H
-#define TALLY_TESTS_ZONE_VECTORS_H
+#ifndef TALLY_TESTS_UNIT_BASE_ZONE_VECTORS_H
+#define TALLY_TESTS_UNIT_BASE_ZONE_VECTORS_H
 
 #include <stdint.h>
 
