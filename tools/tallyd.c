@@ -91,8 +91,9 @@ static struct tl_wire_limits limits_of(const struct tallyd_config *c)
     limits.streams_per_connection_max = (uint32_t)c->streams;
     limits.drain_ms = c->drain_ms;
     limits.idle_ms = c->idle_ms;
-    /* An eighth of the memory is what clients' bytes may take until the engine has them. */
-    limits.window_budget_bytes = c->memory_bytes / 8;
+    /* What clients' bytes may take until the engine has them: half of it for the windows that
+     * connections begin with, which are seldom full, half lent. */
+    limits.window_budget_bytes = c->memory_bytes / 4;
     return limits;
 }
 

@@ -98,7 +98,11 @@ static bool open_session(struct tl_conn *conn)
     }
     if (!conn->session) {
         conn->server->metrics.connections_refused++;
-        tl_server_log(conn->server, 2, "connection_refused", "%s", st.text);
+        uint64_t now = tl_server_now_ms(conn->server);
+        if (now - conn->server->refused_told_ms >= 1000) {
+            conn->server->refused_told_ms = now;
+            tl_server_log(conn->server, 2, "connection refused", "%s", st.text);
+        }
         return false;
     }
     if (conn->server->draining)

@@ -125,7 +125,7 @@ static bool admit(struct tl_call *call)
     bool lend = call->need > TL_WINDOW_LEND_MESSAGE_BYTES;
     size_t target = required;
     if (lend && !tl_window_scarce(budget) && target < TL_WINDOW_CONNECTION_BYTES &&
-        budget->lent_bytes + TL_WINDOW_CONNECTION_BYTES <= budget->limit_bytes / 2)
+        tl_window_loans(budget) + TL_WINDOW_CONNECTION_BYTES <= tl_window_loan_limit(budget) / 2)
         target = TL_WINDOW_CONNECTION_BYTES;
     if (target > h2->window) {
         if (!charge_up_to(h2, target)) {
@@ -573,11 +573,12 @@ enum tl_code tl_h2_new(struct tl_server *server, const struct tl_h2_owner *owner
     h2->window = TL_WINDOW_BASE_BYTES;
     h2->waiter.retry = retry_parked;
     h2->opened_ms = h2->active_ms = now_ms(h2);
-    if (!charge_up_to(h2, TL_WINDOW_BASE_BYTES)) {
+    if (!tl_window_charge_base(&server->windows, TL_WINDOW_BASE_BYTES)) {
         free(h2);
         return TL_FAIL(st, TL_LIMIT, "the budget of %zu bytes for receive windows is met",
                        server->windows.limit_bytes);
     }
+    h2->charged = TL_WINDOW_BASE_BYTES;
     int rc = session_new(h2);
     if (rc) {
         tl_h2_free(h2);
@@ -606,6 +607,7 @@ void tl_h2_free(struct tl_h2 *h2)
     }
     tl_assert(kept <= h2->charged);
     tl_window_unwait(&h2->waiter);
+    tl_window_forget_base(&h2->server->windows, TL_WINDOW_BASE_BYTES);
     tl_window_release(&h2->server->windows, h2->charged - kept);
     nghttp2_session_del(h2->session);
     free(h2);

@@ -75,7 +75,7 @@ static inline struct tl_wire_limits tl_wire_limits_default(void)
         .streams_max = 16384,
         .message_bytes_max = 16u << 20,
         .header_bytes_max = 16u << 10,
-        .window_budget_bytes = 128u << 20,
+        .window_budget_bytes = 256u << 20,
         .appends_per_stream_max = 256,
         .appends_max = 65536,
         .queries_max = 256,

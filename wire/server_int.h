@@ -52,6 +52,7 @@ struct tl_server {
     struct tl_conn *conns;
     struct tl_conn *dirty; /* have something to send */
     uint32_t conn_count;
+    uint64_t refused_told_ms; /* a line a second says it */
     uint32_t stream_count;
     struct tl_window_budget windows;
 

@@ -8,7 +8,7 @@ void tl_window_budget_init(struct tl_window_budget *b, size_t limit_bytes)
     b->line.prev = b->line.next = &b->line;
 }
 
-bool tl_window_charge(struct tl_window_budget *b, size_t size)
+static bool charge(struct tl_window_budget *b, size_t size)
 {
     if (size > b->limit_bytes - b->lent_bytes)
         return false;
@@ -16,6 +16,28 @@ bool tl_window_charge(struct tl_window_budget *b, size_t size)
     if (b->lent_bytes > b->peak_bytes)
         b->peak_bytes = b->lent_bytes;
     return true;
+}
+
+bool tl_window_charge_base(struct tl_window_budget *b, size_t size)
+{
+    if (!charge(b, size))
+        return false;
+    b->base_bytes += size;
+    return true;
+}
+
+void tl_window_forget_base(struct tl_window_budget *b, size_t size)
+{
+    tl_assert(size <= b->base_bytes);
+    b->base_bytes -= size;
+}
+
+bool tl_window_charge(struct tl_window_budget *b, size_t size)
+{
+    size_t loans = tl_window_loans(b), limit = tl_window_loan_limit(b);
+    if (loans > limit || size > limit - loans)
+        return false;
+    return charge(b, size);
 }
 
 void tl_window_wait(struct tl_window_budget *b, struct tl_window_waiter *w)

@@ -25,19 +25,34 @@ struct tl_window_waiter {
 struct tl_window_budget {
     size_t limit_bytes;
     size_t lent_bytes; /* <= limit_bytes, always */
+    size_t base_bytes; /* of these, the windows that connections begin with */
     size_t peak_bytes;
     bool released;                /* since the line was woken */
     struct tl_window_waiter line; /* head of a ring, oldest first */
 };
 
 void tl_window_budget_init(struct tl_window_budget *b, size_t limit_bytes);
-/* False: it does not fit; nothing was charged. */
+/* A connection's first window. False: it does not fit; nothing was charged. */
+bool tl_window_charge_base(struct tl_window_budget *b, size_t size);
+/* The connection goes; its window is given back with tl_window_release. */
+void tl_window_forget_base(struct tl_window_budget *b, size_t size);
+/* Whatever is beyond the first windows, which has at most half of the budget: so many large
+ * messages cannot keep new clients out. False: it does not fit. */
 bool tl_window_charge(struct tl_window_budget *b, size_t size);
 void tl_window_release(struct tl_window_budget *b, size_t size);
 /* Asks each waiter once again if something was given back since; once per turn of the loop. */
 void tl_window_wake(struct tl_window_budget *b);
 void tl_window_wait(struct tl_window_budget *b, struct tl_window_waiter *w);
 void tl_window_unwait(struct tl_window_waiter *w);
+/* What may be charged beyond first windows, and what is. */
+static inline size_t tl_window_loan_limit(const struct tl_window_budget *b)
+{
+    return b->limit_bytes / 2;
+}
+static inline size_t tl_window_loans(const struct tl_window_budget *b)
+{
+    return b->lent_bytes - b->base_bytes;
+}
 static inline bool tl_window_scarce(const struct tl_window_budget *b)
 {
     return b->line.next != &b->line;

@@ -87,8 +87,12 @@ class Tallyd:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
-        self.close()
+    def __exit__(self, failure, *_):
+        try:
+            if failure is None and self.process.poll() is None:
+                self.stop()  # sanitizers speak at the end
+        finally:
+            self.close()
 
 
 NOW_US = 1_700_000_000_000_000

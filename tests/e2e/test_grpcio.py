@@ -5,6 +5,8 @@ Each test starts a tallyd on an empty directory and a port of its own.
 import http.client
 import os
 import re
+import socket
+import struct
 import subprocess
 import threading
 import time
@@ -273,7 +275,6 @@ def http_door():
         check_prometheus(text)
         # keep-alive, and two requests in one write
         host, port = server.http.rsplit(":", 1)
-        import socket
         with socket.create_connection((host, int(port)), timeout=10) as s:
             s.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n" * 2 +
                       b"GET /readyz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
@@ -380,7 +381,6 @@ def limits():
                                            request_serializer=lambda b: b,
                                            response_deserializer=lambda b: b)(b""))
         # the 9th connection is not taken; the others go on
-        import socket
         host, port = server.grpc.rsplit(":", 1)
         sockets = [socket.create_connection((host, int(port)), timeout=10) for _ in range(12)]
         wait_for(lambda: closed_by_peer(sockets) >= 4)
@@ -402,6 +402,80 @@ def closed_by_peer(sockets):
     return n
 
 
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+
+def frame(kind, flags, stream, payload=b""):
+    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + \
+        struct.pack(">I", stream) + payload
+
+
+def headers(path=b"/tally.v1.Ingest/Append"):
+    def literal(name, value):
+        return b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
+    return b"\x83\x86" + literal(b":path", path) + literal(b":authority", b"x") + \
+        literal(b"content-type", b"application/grpc") + literal(b"te", b"trailers")
+
+
+def floods():
+    """Known attacks on HTTP/2 end their connection, in bounded memory, and nobody else's."""
+    attacks = {
+        "rapid reset": lambda i: frame(1, 4, 2 * i + 1, headers()) +
+        frame(3, 0, 2 * i + 1, b"\0\0\0\x08"),
+        "continuation": lambda i: frame(1, 0, 1, headers()) if i == 0 else
+        frame(9, 0, 1, b"\0\1a\1b" * 1000),
+        "settings": lambda i: frame(4, 0, 0, b"\0\4\0\0\xff\xff" * 100),
+        "pings": lambda i: frame(6, 0, 0, b"12345678") * 100,
+        "empty data": lambda i: frame(1, 4, 1, headers()) if i == 0 else frame(0, 0, 1) * 100,
+        "window overflow": lambda i: frame(8, 0, 0, b"\x7f\xff\xff\xff"),
+        "heedless of windows": lambda i: frame(1, 4, 1, headers()) if i == 0 else
+        frame(0, 0, 1, (b"\0\0\xff\0\0" if i == 1 else b"") + b"x" * 16000),
+    }
+    with Tallyd() as server, server.channel() as channel:
+        host, port = server.grpc.rsplit(":", 1)
+        append(rpc.IngestStub(channel), [request(10)])
+        before = resident(server)
+        for name, make in attacks.items():
+            # Legal, if senseless, or answered by ending the stream alone: only bounded.
+            ended = name in ("empty data", "heedless of windows")
+            with socket.create_connection((host, int(port)), timeout=5) as s:
+                try:
+                    s.sendall(PREFACE + frame(4, 0, 0))
+                    for i in range(3000):
+                        s.sendall(make(i))
+                    s.settimeout(2)
+                    while True:
+                        if s.recv(65536) == b"":
+                            ended = True
+                            break
+                except socket.timeout:
+                    pass
+                except ConnectionError:
+                    ended = True
+            assert ended, name + " was let through"
+            assert append(rpc.IngestStub(channel), [request(10)])[0].rows == 10, name
+        # many requests that never end, and prefixes that promise 16 MiB
+        sockets = []
+        for _ in range(150):
+            s = socket.create_connection((host, int(port)), timeout=5)
+            s.sendall(PREFACE + frame(4, 0, 0) + b"".join(
+                frame(1, 4, 2 * i + 1, headers()) +
+                frame(0, 0, 2 * i + 1, b"\0\0\xff\0\0" + b"x" * 200) for i in range(100)))
+            sockets.append(s)
+        wait_for(lambda: metric(server, "tally_grpc_streams_open") > 10000)
+        assert metric(server, "tally_window_lent_bytes") <= metric(server, "tally_window_limit_bytes")
+        assert append(rpc.IngestStub(channel), [request(10)])[0].rows == 10
+        assert resident(server) - before < 200 << 20, resident(server) - before
+        for s in sockets:
+            s.close()
+        wait_for(lambda: metric(server, "tally_grpc_streams_open") == 0)
+
+
+def resident(server):
+    with open("/proc/%d/statm" % server.process.pid) as f:
+        return int(f.read().split()[1]) * 4096
+
+
 def tls():
     with Tallyd() as probe:
         folder = probe.data
@@ -420,8 +494,7 @@ def tls():
                 assert count(channel) == 200000
                 rows = execute(rpc.QueryStub(channel), "SELECT ts, path FROM events LIMIT 100000")
                 assert len(rows) == 100000
-            import socket
-            import ssl
+                import ssl
             host, port = server.grpc.rsplit(":", 1)
             with socket.create_connection((host, int(port)), timeout=10) as s:
                 s.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")  # no TLS at all
@@ -540,5 +613,5 @@ def settings():
 if __name__ == "__main__":
     run([append_and_query, acknowledged_is_visible, duplicates, refused_rows_and_batches,
          far_future_is_refused, append_events, query_types_and_parameters, query_errors,
-         deadlines_and_cancel, http_door, health, reflection, compression, limits, tls,
+         deadlines_and_cancel, http_door, health, reflection, compression, limits, floods, tls,
          administration, many_streams_at_once, drain_on_sigterm, settings])
