@@ -224,15 +224,32 @@ struct rows {
     bool whole; /* the batch's own selection: the grouping's runs hold for it */
 };
 
+/* Aggregates that know what to do with runs; the others need a group per row. */
+static bool takes_runs(const struct agg *a, const struct rows *r)
+{
+    if (!r->whole)
+        return false;
+    switch (a->def->kind) {
+    case TL_AGG_COUNT_STAR:
+    case TL_AGG_COUNT:
+        return true;
+    case TL_AGG_SUM:
+    case TL_AGG_AVG:
+        return a->arg_type.kind == TL_BIGINT || a->arg_type.kind == TL_DECIMAL64;
+    default:
+        return false;
+    }
+}
+
 static void count_rows(struct agg *a, const struct rows *r)
 {
     int64_t *counts = (int64_t *)(void *)a->states.data;
     const struct tl__grouping *g = r->grouping;
-    if (!g->of_row) {
-        counts[g->uniform] += r->n;
-    } else if (r->whole && g->run_count) {
+    if (r->whole && g->run_count) {
         for (uint32_t run = 0; run < g->run_count; run++)
             counts[g->run_groups[run]] += g->run_starts[run + 1] - g->run_starts[run];
+    } else if (!g->of_row) {
+        counts[g->uniform] += r->n;
     } else {
         EACH(i, r->sel, r->n)
         counts[g->of_row[i]]++;
@@ -245,6 +262,18 @@ static void sum_int64(struct agg *a, const struct rows *r, const struct tl_vecto
     const int64_t *x = v->data;
     size_t step = tl__step(v);
     const uint32_t *groups = r->grouping->of_row;
+    if (r->whole && r->grouping->run_count) {
+        for (uint32_t run = 0; run < r->grouping->run_count; run++) {
+            struct sum_state *s = &states[r->grouping->run_groups[run]];
+            uint32_t end = r->grouping->run_starts[run + 1];
+            tl_i128 sum = 0;
+            for (uint32_t k = r->grouping->run_starts[run]; k < end; k++)
+                sum += x[step * (r->sel ? r->sel[k] : k)];
+            s->sum += sum;
+            s->n += end - r->grouping->run_starts[run];
+        }
+        return;
+    }
     if (!groups) {
         struct sum_state *s = &states[r->grouping->uniform];
         tl_i128 sum = 0;
@@ -423,7 +452,7 @@ static enum tl_code collect(struct agg *a, struct state *state, const struct row
     uint32_t *ids = NULL;
     if (a->interned) {
         ids = tl_arena_alloc(&state->pipe->scratch, sizeof(*ids) * v->count, st);
-        rc = ids ? tl__intern_rows(a->interned, v, r->sel, r->n, ids, st) : st->code;
+        rc = ids ? tl__intern_rows(a->interned, v, r->sel, r->n, ids, NULL, st) : st->code;
         if (rc)
             return rc;
     }
@@ -454,12 +483,7 @@ static enum tl_code drop_nulls(struct state *s, const struct tl_vector *v, struc
     uint16_t *valid = tl_arena_alloc(&s->pipe->scratch, sizeof(*valid) * (r->n + 1u), st);
     if (!valid)
         return st->code;
-    uint32_t m = 0;
-    EACH(i, r->sel, r->n)
-    {
-        valid[m] = (uint16_t)i;
-        m += tl_bit_get(v->validity, i);
-    }
+    uint32_t m = tl__rows_with_bit(v->validity, r->sel, r->n, valid);
     if (m != r->n) {
         r->sel = valid;
         r->n = m;
@@ -469,7 +493,7 @@ static enum tl_code drop_nulls(struct state *s, const struct tl_vector *v, struc
 }
 
 static enum tl_code agg_update(struct state *s, struct agg *a, const struct tl__batch *batch,
-                               const struct tl__grouping *grouping, struct tl_status *st)
+                               struct tl__grouping *grouping, struct tl_status *st)
 {
     struct tl__pipe *pipe = s->pipe;
     struct rows r = {batch->sel, batch->n, grouping, true};
@@ -486,8 +510,10 @@ static enum tl_code agg_update(struct state *s, struct agg *a, const struct tl__
     if (r.n == 0)
         return TL_OK;
     if (a->def->kind == TL_AGG_COUNT_STAR) {
-        count_rows(a, &r);
-        return TL_OK;
+        rc = takes_runs(a, &r) ? TL_OK : tl__grouping_spread(grouping, pipe, batch, st);
+        if (rc == TL_OK)
+            count_rows(a, &r);
+        return rc;
     }
     struct tl_vector v;
     rc = tl__step_eval(a->arg, pipe, &part, &v, st);
@@ -495,6 +521,11 @@ static enum tl_code agg_update(struct state *s, struct agg *a, const struct tl__
         rc = drop_nulls(s, &v, &r, st);
     if (rc || r.n == 0)
         return rc;
+    if (!takes_runs(a, &r)) {
+        rc = tl__grouping_spread(grouping, pipe, batch, st);
+        if (rc)
+            return rc;
+    }
     switch (a->def->kind) {
     case TL_AGG_COUNT:
         count_rows(a, &r);
@@ -661,7 +692,7 @@ static enum tl_code merge_values(struct state *to, struct agg *a, struct agg *b,
                                   .shape = TL_FLAT,
                                   .count = n,
                                   .data = b->interned->values.data + (size_t)at * 16};
-            rc = tl__intern_rows(a->interned, &v, NULL, n, ids + at, st);
+            rc = tl__intern_rows(a->interned, &v, NULL, n, ids + at, NULL, st);
         }
     }
     if (rc)

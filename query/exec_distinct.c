@@ -221,7 +221,7 @@ enum tl_code tl__distinct_add(struct tl__distinct *d, struct tl__pipe *pipe,
     uint32_t *ids = tl_arena_alloc(&pipe->scratch, sizeof(*ids) * v->count, st);
     if (!ids)
         return st->code;
-    rc = tl__intern_rows(&d->own, v, sel, n, ids, st);
+    rc = tl__intern_rows(&d->own, v, sel, n, ids, NULL, st);
     if (rc == TL_OK)
         rc = tl__array_reserve(&l->last, d->own.count, true, st);
     if (rc)
@@ -255,7 +255,7 @@ enum tl_code tl__distinct_merge(struct tl__distinct *d, struct tl__pipe *pipe,
                 for (uint32_t i = 0; i < n; i++)
                     (void)tl__intern_get(&other->own, at + i, data, i); /* no NULL is added */
                 struct tl_vector v = {.type = d->type, .shape = TL_FLAT, .count = n, .data = data};
-                rc = tl__intern_rows(&d->own, &v, NULL, n, number_map + at, st);
+                rc = tl__intern_rows(&d->own, &v, NULL, n, number_map + at, NULL, st);
                 if (rc)
                     return rc;
             }

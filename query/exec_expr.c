@@ -583,6 +583,33 @@ static enum tl_code combine_validity(const struct view *v, const struct tl_vecto
     return TL_OK;
 }
 
+uint32_t tl__rows_with_bit(const uint64_t *bits, const uint16_t *sel, uint32_t n, uint16_t *out)
+{
+    uint32_t m = 0;
+    if (sel) {
+        for (uint32_t k = 0; k < n; k++) {
+            out[m] = sel[k];
+            m += tl_bit_get(bits, sel[k]);
+        }
+        return m;
+    }
+    for (uint32_t from = 0; from < n; from += 64) { /* word by word: mostly all, none, or few */
+        uint64_t word = bits[from / 64];
+        uint32_t left = n - from;
+        if (left < 64)
+            word &= ((uint64_t)1 << left) - 1;
+        if (word == ~(uint64_t)0) {
+            for (uint32_t i = 0; i < 64; i++)
+                out[m + i] = (uint16_t)(from + i);
+            m += 64;
+            continue;
+        }
+        for (; word; word &= word - 1)
+            out[m++] = (uint16_t)(from + (uint32_t)__builtin_ctzll(word));
+    }
+    return m;
+}
+
 static enum tl_code only_valid(const struct view *v, const uint64_t *bits, const uint16_t **sel,
                                uint32_t *n, struct tl_status *st)
 {
@@ -591,12 +618,7 @@ static enum tl_code only_valid(const struct view *v, const uint64_t *bits, const
     uint16_t *valid = new_selection(v, *n, st);
     if (!valid)
         return st->code;
-    uint32_t m = 0;
-    EACH(i, *sel, *n)
-    {
-        valid[m] = (uint16_t)i;
-        m += tl_bit_get(bits, i);
-    }
+    uint32_t m = tl__rows_with_bit(bits, *sel, *n, valid);
     if (m != *n) { /* else keep NULL for "all" */
         *sel = valid;
         *n = m;

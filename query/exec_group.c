@@ -42,6 +42,8 @@ struct combination {
     struct combination *older;
     uint64_t *dict_ids;
     uint32_t *counts; /* codes are < counts[k]; NULL is counts[k] */
+    uint32_t size;    /* places in use */
+    uint32_t mask;    /* of the table, which has a power of two: no place is outside */
     uint32_t *table;  /* group + 1; 0: not met */
 };
 
@@ -52,6 +54,7 @@ struct tl__groups {
     struct key_column *keys;
     struct stage *stages; /* key_count - 1 */
     struct combination *combinations;
+    bool long_runs; /* the last batch of one key of up to 8 bytes had */
 };
 
 enum tl_code tl__groups_new(struct tl__pipe *pipe, uint32_t key_count, const struct tl_type *types,
@@ -179,8 +182,9 @@ static enum tl_code code_rows(struct key_column *key, struct tl__pipe *pipe, str
 
 static enum tl_code key_rows(struct tl__groups *g, struct key_column *key, struct tl__pipe *pipe,
                              const struct tl_vector *v, const uint16_t *sel, uint32_t n,
-                             uint32_t *ids, struct tl_status *st)
+                             uint32_t *ids, uint32_t *changes, struct tl_status *st)
 {
+    *changes = UINT32_MAX;
     if (v->shape == TL_DICT) {
         struct code_table *t;
         enum tl_code rc = code_table_of(g, key, pipe, v->dict, n, &t, st);
@@ -190,18 +194,18 @@ static enum tl_code key_rows(struct tl__groups *g, struct key_column *key, struc
             return code_rows(key, pipe, t, v, sel, n, ids, st);
         struct tl_vector flat;
         rc = tl__flatten(pipe, v, sel, n, &flat, st);
-        return rc ? rc : tl__intern_rows(&key->values, &flat, sel, n, ids, st);
+        return rc ? rc : tl__intern_rows(&key->values, &flat, sel, n, ids, changes, st);
     }
-    return tl__intern_rows(&key->values, v, sel, n, ids, st);
+    return tl__intern_rows(&key->values, v, sel, n, ids, changes, st);
 }
 
 /* ---- several keys ---- */
 
 static enum tl_code slow_rows(struct tl__groups *g, struct tl__pipe *pipe,
                               const struct tl_vector *keys, const uint16_t *sel, uint32_t n,
-                              uint32_t rows, uint32_t *ids, struct tl_status *st)
+                              uint32_t rows, uint32_t *ids, uint32_t *changes, struct tl_status *st)
 {
-    enum tl_code rc = key_rows(g, &g->keys[0], pipe, &keys[0], sel, n, ids, st);
+    enum tl_code rc = key_rows(g, &g->keys[0], pipe, &keys[0], sel, n, ids, changes, st);
     if (rc || g->key_count == 1)
         return rc;
     uint32_t *right = tl_arena_alloc(&pipe->scratch, sizeof(*right) * rows, st);
@@ -211,12 +215,12 @@ static enum tl_code slow_rows(struct tl__groups *g, struct tl__pipe *pipe,
     struct tl_vector v = {
         .type = tl_type_of(TL_BIGINT), .shape = TL_FLAT, .count = rows, .data = pairs};
     for (uint32_t k = 1; k < g->key_count; k++) {
-        rc = key_rows(g, &g->keys[k], pipe, &keys[k], sel, n, right, st);
+        rc = key_rows(g, &g->keys[k], pipe, &keys[k], sel, n, right, changes, st);
         if (rc)
             return rc;
         EACH(i, sel, n)
         pairs[i] = (int64_t)((uint64_t)ids[i] << 32 | right[i]);
-        rc = tl__intern_rows(&g->stages[k - 1].pairs, &v, sel, n, ids, st);
+        rc = tl__intern_rows(&g->stages[k - 1].pairs, &v, sel, n, ids, changes, st);
         if (rc)
             return rc;
     }
@@ -253,7 +257,11 @@ static enum tl_code combination_of(struct tl__groups *g, const struct tl_vector 
         return st->code;
     c->dict_ids = tl_arena_calloc(g->memory, g->key_count, sizeof(*c->dict_ids), st);
     c->counts = tl_arena_calloc(g->memory, g->key_count, sizeof(*c->counts), st);
-    c->table = tl_arena_calloc(g->memory, (size_t)size, sizeof(*c->table), st);
+    c->size = (uint32_t)size;
+    c->mask = 1;
+    while (c->mask < size)
+        c->mask = c->mask << 1 | 1;
+    c->table = tl_arena_calloc(g->memory, (size_t)c->mask + 1, sizeof(*c->table), st);
     if (!c->dict_ids || !c->counts || !c->table)
         return st->code;
     for (uint32_t k = 0; k < g->key_count; k++) {
@@ -266,11 +274,117 @@ static enum tl_code combination_of(struct tl__groups *g, const struct tl_vector 
     return TL_OK;
 }
 
+/* Places in the combination's table -> groups; those not met yet go the slow way. */
+static enum tl_code look_up_combinations(struct tl__groups *g, struct tl__pipe *pipe,
+                                         const struct combination *c, const struct tl_vector *keys,
+                                         const uint16_t *sel, uint32_t n, uint32_t rows,
+                                         uint32_t *ids, struct tl_status *st)
+{
+    uint32_t *table = c->table;
+    bool unknown = false;
+    EACH(i, sel, n)
+    unknown |= table[ids[i]] == 0;
+    if (unknown) {
+        uint16_t *missing = tl_arena_alloc(&pipe->scratch, sizeof(*missing) * n, st);
+        uint32_t *found = tl_arena_alloc(&pipe->scratch, sizeof(*found) * rows, st);
+        if (!missing || !found)
+            return st->code;
+        uint32_t m = 0;
+        uint32_t changes;
+        EACH(i, sel, n)
+        {
+            if (table[ids[i]] == 0) {
+                table[ids[i]] = UINT32_MAX;
+                missing[m++] = (uint16_t)i;
+            }
+        }
+        enum tl_code rc = slow_rows(g, pipe, keys, missing, m, rows, found, &changes, st);
+        if (rc)
+            return rc;
+        for (uint32_t k = 0; k < m; k++)
+            table[ids[missing[k]]] = found[missing[k]] + 1;
+    }
+    EACH(i, sel, n)
+    ids[i] = table[ids[i]] - 1;
+    return TL_OK;
+}
+
+/* Two or three keys without NULLs, and all rows: one pass, and a second one over the rows whose
+ * combination was not met yet. (A code outside its dictionary would be the source's fault; it
+ * cannot lead outside the table.) */
+static inline uint32_t place_of(const uint32_t *a, const uint32_t *b, const uint32_t *d,
+                                uint32_t b_size, uint32_t d_size, uint32_t i)
+{
+    uint32_t place = a[i] * b_size + b[i];
+    return d ? place * d_size + d[i] : place;
+}
+
+static enum tl_code combine_at_once(struct tl__groups *g, struct tl__pipe *pipe,
+                                    const struct combination *c, const struct tl_vector *keys,
+                                    uint32_t n, uint32_t *ids, struct tl_status *st)
+{
+    const uint32_t *a = keys[0].codes;
+    const uint32_t *b = keys[1].codes;
+    const uint32_t *d = g->key_count == 3 ? keys[2].codes : NULL;
+    uint32_t b_size = c->counts[1] + 1;
+    uint32_t d_size = d ? c->counts[2] + 1 : 1;
+    uint32_t *table = c->table;
+    uint32_t mask = c->mask;
+    uint32_t greatest = 0;
+    bool unknown = false;
+#define COMBINE(PLACE)                                                                             \
+    for (uint32_t i = 0; i < n; i++) {                                                             \
+        uint32_t place = PLACE;                                                                    \
+        uint32_t group = table[place & mask];                                                      \
+        greatest = place > greatest ? place : greatest;                                            \
+        unknown |= group == 0;                                                                     \
+        ids[i] = group - 1;                                                                        \
+    }
+    if (d) {
+        COMBINE((a[i] * b_size + b[i]) * d_size + d[i])
+    } else {
+        COMBINE(a[i] * b_size + b[i])
+    }
+#undef COMBINE
+    if (greatest >= c->size)
+        return TL_FAIL(st, TL_CORRUPT, "dictionary codes beyond their dictionaries");
+    if (!unknown)
+        return TL_OK;
+    uint16_t *missing = tl_arena_alloc(&pipe->scratch, sizeof(*missing) * n, st);
+    uint32_t *found = tl_arena_alloc(&pipe->scratch, sizeof(*found) * n, st);
+    if (!missing || !found)
+        return st->code;
+    uint32_t m = 0;
+    uint32_t changes;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t place = ids[i] == UINT32_MAX ? place_of(a, b, d, b_size, d_size, i) : 0;
+        if (ids[i] == UINT32_MAX && table[place] == 0) {
+            table[place] = UINT32_MAX;
+            missing[m++] = (uint16_t)i;
+        }
+    }
+    enum tl_code rc = slow_rows(g, pipe, keys, missing, m, n, found, &changes, st);
+    if (rc)
+        return rc;
+    for (uint32_t k = 0; k < m; k++)
+        table[place_of(a, b, d, b_size, d_size, missing[k])] = found[missing[k]] + 1;
+    for (uint32_t i = 0; i < n; i++) {
+        if (ids[i] == UINT32_MAX)
+            ids[i] = table[place_of(a, b, d, b_size, d_size, i)] - 1;
+    }
+    return TL_OK;
+}
+
 static enum tl_code combined_rows(struct tl__groups *g, struct tl__pipe *pipe,
                                   const struct combination *c, const struct tl_vector *keys,
                                   const uint16_t *sel, uint32_t n, uint32_t rows, uint32_t *ids,
                                   struct tl_status *st)
 {
+    bool nulls = g->key_count > 3 || sel != NULL;
+    for (uint32_t k = 0; k < g->key_count; k++)
+        nulls = nulls || keys[k].validity;
+    if (!nulls)
+        return combine_at_once(g, pipe, c, keys, n, ids, st);
     for (uint32_t k = 0; k < g->key_count; k++) {
         const uint32_t *codes = keys[k].codes;
         uint32_t count = c->counts[k];
@@ -300,44 +414,43 @@ static enum tl_code combined_rows(struct tl__groups *g, struct tl__pipe *pipe,
         if (greatest > count)
             return TL_FAIL(st, TL_CORRUPT, "dictionary code %u of %u", greatest, count);
     }
-    uint32_t *table = c->table;
-    bool unknown = false;
-    EACH(i, sel, n)
-    unknown |= table[ids[i]] == 0;
-    if (unknown) {
-        uint16_t *missing = tl_arena_alloc(&pipe->scratch, sizeof(*missing) * n, st);
-        uint32_t *found = tl_arena_alloc(&pipe->scratch, sizeof(*found) * rows, st);
-        if (!missing || !found)
-            return st->code;
-        uint32_t m = 0;
-        EACH(i, sel, n)
-        {
-            if (table[ids[i]] == 0) {
-                table[ids[i]] = UINT32_MAX;
-                missing[m++] = (uint16_t)i;
-            }
-        }
-        enum tl_code rc = slow_rows(g, pipe, keys, missing, m, rows, found, st);
-        if (rc)
-            return rc;
-        for (uint32_t k = 0; k < m; k++)
-            table[ids[missing[k]]] = found[missing[k]] + 1;
+    return look_up_combinations(g, pipe, c, keys, sel, n, rows, ids, st);
+}
+
+static enum tl_code new_runs(struct tl__pipe *pipe, uint32_t count, uint32_t **starts,
+                             uint32_t **groups, struct tl_status *st)
+{
+    *starts = tl_arena_alloc(&pipe->scratch, sizeof(**starts) * (count + 2u), st);
+    *groups = tl_arena_alloc(&pipe->scratch, sizeof(**groups) * (count + 1u), st);
+    return *starts && *groups ? TL_OK : st->code;
+}
+
+static void put_runs(struct tl__grouping *out, const uint32_t *starts, const uint32_t *groups,
+                     uint32_t runs)
+{
+    if (runs == 1) {
+        out->uniform = groups[0];
+        return;
     }
-    EACH(i, sel, n)
-    ids[i] = table[ids[i]] - 1;
-    return TL_OK;
+    out->run_starts = starts;
+    out->run_groups = groups;
+    out->run_count = runs;
 }
 
 /* Finds the runs of equal groups; tells them when they are long. */
 static enum tl_code find_runs(struct tl__pipe *pipe, const uint16_t *sel, uint32_t n,
-                              const uint32_t *ids, struct tl__grouping *out, struct tl_status *st)
+                              const uint32_t *ids, uint32_t changes, struct tl__grouping *out,
+                              struct tl_status *st)
 {
-    uint32_t max = n / RUN_ROWS_MIN;
-    uint32_t changes = 0;
-    if (!sel) {
+    out->of_row = ids;
+    if (changes != UINT32_MAX) {
+        /* told by whoever made the ids */
+    } else if (!sel) {
+        changes = 0;
         for (uint32_t k = 1; k < n; k++)
             changes += ids[k] != ids[k - 1];
     } else {
+        changes = 0;
         for (uint32_t k = 1; k < n; k++)
             changes += ids[sel[k]] != ids[sel[k - 1]];
     }
@@ -346,12 +459,13 @@ static enum tl_code find_runs(struct tl__pipe *pipe, const uint16_t *sel, uint32
         out->of_row = NULL;
         return TL_OK;
     }
-    if (changes > max)
+    if (changes > n / RUN_ROWS_MIN)
         return TL_OK;
-    uint32_t *starts = tl_arena_alloc(&pipe->scratch, sizeof(*starts) * (changes + 2u), st);
-    uint32_t *groups = tl_arena_alloc(&pipe->scratch, sizeof(*groups) * (changes + 1u), st);
-    if (!starts || !groups)
-        return st->code;
+    uint32_t *starts;
+    uint32_t *groups;
+    enum tl_code rc = new_runs(pipe, changes + 1, &starts, &groups, st);
+    if (rc)
+        return rc;
     uint32_t runs = 0;
     for (uint32_t k = 0; k < n; k++) {
         uint32_t id = ids[sel ? sel[k] : k];
@@ -361,10 +475,69 @@ static enum tl_code find_runs(struct tl__pipe *pipe, const uint16_t *sel, uint32
         groups[runs++] = id;
     }
     starts[runs] = n;
-    out->run_starts = starts;
-    out->run_groups = groups;
-    out->run_count = runs;
+    put_runs(out, starts, groups, runs);
     return TL_OK;
+}
+
+/* One key of up to 8 bytes that came in long runs so far: its runs at once, without a group per
+ * row. *done false: they are short this time. */
+static enum tl_code fixed_runs(struct tl__groups *g, struct tl__pipe *pipe,
+                               const struct tl_vector *v, const uint16_t *sel, uint32_t n,
+                               bool *done, struct tl__grouping *out, struct tl_status *st)
+{
+    uint32_t max = n / RUN_ROWS_MIN + 1;
+    uint32_t *starts;
+    uint32_t *groups;
+    *done = false;
+    enum tl_code rc = new_runs(pipe, max, &starts, &groups, st);
+    if (rc)
+        return rc;
+    const int64_t *x = v->data;
+    uint32_t runs = 0;
+    for (uint32_t k = 0; k < n;) {
+        int64_t value = x[sel ? sel[k] : k];
+        if (runs == max)
+            return TL_OK;
+        starts[runs] = k;
+        rc = tl__intern_fixed(&g->keys[0].values, value, &groups[runs++], st);
+        if (rc)
+            return rc;
+        if (sel) {
+            while (k < n && x[sel[k]] == value)
+                k++;
+        } else {
+            while (k < n && x[k] == value)
+                k++;
+        }
+    }
+    starts[runs] = n;
+    put_runs(out, starts, groups, runs);
+    *done = true;
+    return TL_OK;
+}
+
+enum tl_code tl__grouping_spread(struct tl__grouping *g, struct tl__pipe *pipe,
+                                 const struct tl__batch *batch, struct tl_status *st)
+{
+    if (g->of_row || g->run_count == 0)
+        return TL_OK;
+    uint32_t *ids = tl_arena_alloc(&pipe->scratch, sizeof(*ids) * batch->rows, st);
+    if (!ids)
+        return st->code;
+    for (uint32_t r = 0; r < g->run_count; r++) {
+        uint32_t id = g->run_groups[r];
+        for (uint32_t k = g->run_starts[r]; k < g->run_starts[r + 1]; k++)
+            ids[batch->sel ? batch->sel[k] : k] = id;
+    }
+    g->of_row = ids;
+    return TL_OK;
+}
+
+static bool is_plain_64(const struct tl_vector *v)
+{
+    return v->shape == TL_FLAT && !v->validity &&
+           (v->type.kind == TL_BIGINT || v->type.kind == TL_TIMESTAMP ||
+            v->type.kind == TL_TIMESTAMPTZ || v->type.kind == TL_DECIMAL64);
 }
 
 enum tl_code tl__groups_rows(struct tl__groups *g, struct tl__pipe *pipe,
@@ -374,21 +547,29 @@ enum tl_code tl__groups_rows(struct tl__groups *g, struct tl__pipe *pipe,
     *out = (struct tl__grouping){0};
     if (g->key_count == 0 || batch->n == 0)
         return TL_OK;
+    enum tl_code rc;
+    if (g->key_count == 1 && g->long_runs && is_plain_64(&keys[0])) {
+        bool done;
+        rc = fixed_runs(g, pipe, &keys[0], batch->sel, batch->n, &done, out, st);
+        if (rc || done)
+            return rc;
+    }
     uint32_t *ids = tl_arena_alloc(&pipe->scratch, sizeof(*ids) * batch->rows, st);
     if (!ids)
         return st->code;
     struct combination *c;
-    enum tl_code rc = combination_of(g, keys, &c, st);
+    uint32_t changes = UINT32_MAX;
+    rc = combination_of(g, keys, &c, st);
     if (rc)
         return rc;
     if (c)
         rc = combined_rows(g, pipe, c, keys, batch->sel, batch->n, batch->rows, ids, st);
     else
-        rc = slow_rows(g, pipe, keys, batch->sel, batch->n, batch->rows, ids, st);
+        rc = slow_rows(g, pipe, keys, batch->sel, batch->n, batch->rows, ids, &changes, st);
     if (rc)
         return rc;
-    out->of_row = ids;
-    return find_runs(pipe, batch->sel, batch->n, ids, out, st);
+    g->long_runs = changes <= batch->n / RUN_ROWS_MIN;
+    return find_runs(pipe, batch->sel, batch->n, ids, changes, out, st);
 }
 
 /* ---- out again ---- */
@@ -451,7 +632,8 @@ enum tl_code tl__groups_merge(struct tl__groups *g, struct tl__pipe *pipe,
             if (rc)
                 return rc;
         }
-        enum tl_code rc = slow_rows(g, pipe, keys, NULL, n, n, *map + from, st);
+        uint32_t changes;
+        enum tl_code rc = slow_rows(g, pipe, keys, NULL, n, n, *map + from, &changes, st);
         if (rc)
             return rc;
     }

@@ -278,6 +278,11 @@ static inline enum tl_code find_fixed(struct tl__intern *t, int64_t v, uint32_t 
     return add_fixed(t, v, id, st);
 }
 
+enum tl_code tl__intern_fixed(struct tl__intern *t, int64_t v, uint32_t *id, struct tl_status *st)
+{
+    return find_fixed(t, v, id, st);
+}
+
 enum tl_code tl__intern_null(struct tl__intern *t, uint32_t *id, struct tl_status *st)
 {
     if (!t->null_id) {
@@ -472,37 +477,80 @@ static enum tl_code constant_rows(struct tl__intern *t, const struct tl_vector *
     return TL_OK;
 }
 
-enum tl_code tl__intern_rows(struct tl__intern *t, const struct tl_vector *v, const uint16_t *sel,
-                             uint32_t n, uint32_t *ids, struct tl_status *st)
+/* Rows of one value stand together: a lookup per run where runs are long, else one per row without
+ * a branch on whether the value has changed. */
+static enum tl_code fixed_rows(struct tl__intern *t, const struct tl_vector *v, const uint16_t *sel,
+                               uint32_t n, uint32_t *ids, uint32_t *changes, struct tl_status *st)
 {
+    int64_t few[TL_VECTOR_ROWS_MAX];
+    const int64_t *x = few;
+    bool plain = v->type.kind != TL_BOOLEAN && v->type.kind != TL_DATE && v->type.kind != TL_DOUBLE;
+    if (!plain) {
+        for (uint32_t k = 0; k < n; k++)
+            few[k] = tl__fixed_get(v->type, v->data, sel ? sel[k] : k);
+    } else if (sel) {
+        for (uint32_t k = 0; k < n; k++)
+            few[k] = ((const int64_t *)v->data)[sel[k]];
+    } else {
+        x = v->data;
+    }
+    uint32_t count = 0;
+    for (uint32_t k = 1; k < n; k++)
+        count += x[k] != x[k - 1];
+    *changes = count;
+    enum tl_code rc;
+    if (count < n / 4) {
+        for (uint32_t k = 0; k < n;) {
+            uint32_t id;
+            int64_t value = x[k];
+            rc = find_fixed(t, value, &id, st);
+            if (rc)
+                return rc;
+            if (sel) {
+                for (; k < n && x[k] == value; k++)
+                    ids[sel[k]] = id;
+            } else {
+                for (; k < n && x[k] == value; k++)
+                    ids[k] = id;
+            }
+        }
+        return TL_OK;
+    }
+    for (uint32_t k = 0; k < n; k++) {
+        rc = find_fixed(t, x[k], &ids[sel ? sel[k] : k], st);
+        if (rc)
+            return rc;
+    }
+    return TL_OK;
+}
+
+enum tl_code tl__intern_rows(struct tl__intern *t, const struct tl_vector *v, const uint16_t *sel,
+                             uint32_t n, uint32_t *ids, uint32_t *changes, struct tl_status *st)
+{
+    uint32_t unwanted;
+    if (!changes)
+        changes = &unwanted;
+    *changes = UINT32_MAX;
     if (n == 0)
         return TL_OK;
-    if (v->shape == TL_CONST)
+    if (v->shape == TL_CONST) {
+        *changes = 0;
         return constant_rows(t, v, sel, n, ids, st);
+    }
     tl_assert(v->shape == TL_FLAT);
     if (t->class == TL__TEXT)
         return text_rows(t, v, sel, n, ids, st);
-    bool plain = v->type.kind != TL_BOOLEAN && v->type.kind != TL_DATE && v->type.kind != TL_DOUBLE;
-    int64_t last = 0;
-    uint32_t last_id = 0;
-    bool any = false;
+    if (t->class == TL__FIXED && !v->validity)
+        return fixed_rows(t, v, sel, n, ids, changes, st);
     for (uint32_t k = 0; k < n; k++) {
         uint32_t row = sel ? sel[k] : k;
-        enum tl_code rc = TL_OK;
-        if (!tl_vector_valid(v, row)) {
+        enum tl_code rc;
+        if (!tl_vector_valid(v, row))
             rc = tl__intern_null(t, &ids[row], st);
-        } else if (t->class == TL__WIDE) {
+        else if (t->class == TL__WIDE)
             rc = find_wide(t, v->data, row, &ids[row], st);
-        } else {
-            int64_t x =
-                plain ? ((const int64_t *)v->data)[row] : tl__fixed_get(v->type, v->data, row);
-            if (!any || x != last) {
-                rc = find_fixed(t, x, &last_id, st);
-                last = x;
-                any = true;
-            }
-            ids[row] = last_id;
-        }
+        else
+            rc = find_fixed(t, tl__fixed_get(v->type, v->data, row), &ids[row], st);
         if (rc)
             return rc;
     }

@@ -85,10 +85,14 @@ void tl__intern_init(struct tl__intern *t, struct tl_type type, bool copies,
 void tl__intern_deinit(struct tl__intern *t);
 /* Room for about `count` values, so that the table of a new intern does not grow step by step. */
 TL_CHECK enum tl_code tl__intern_expect(struct tl__intern *t, size_t count, struct tl_status *st);
-/* ids[row] for the batch's rows of a FLAT or CONST vector (NULLs get null_id's). */
+/* ids[row] for the batch's rows of a FLAT or CONST vector (NULLs get null_id's). *changes, when
+ * wanted: how often the value changed from one selected row to the next, or UINT32_MAX. */
 TL_CHECK enum tl_code tl__intern_rows(struct tl__intern *t, const struct tl_vector *v,
                                       const uint16_t *sel, uint32_t n, uint32_t *ids,
-                                      struct tl_status *st);
+                                      uint32_t *changes, struct tl_status *st);
+/* The id of one FIXED value. */
+TL_CHECK enum tl_code tl__intern_fixed(struct tl__intern *t, int64_t v, uint32_t *id,
+                                       struct tl_status *st);
 TL_CHECK enum tl_code tl__intern_texts(struct tl__intern *t, const struct tl_slice *texts,
                                        uint32_t n, uint32_t *ids, struct tl_status *st);
 TL_CHECK enum tl_code tl__intern_null(struct tl__intern *t, uint32_t *id, struct tl_status *st);
@@ -126,6 +130,8 @@ TL_CHECK enum tl_code tl__flatten(struct tl__pipe *pipe, const struct tl_vector 
 TL_CHECK enum tl_code tl__compact(struct tl_arena *arena, const struct tl_vector *v,
                                   const uint16_t *sel, uint32_t n, struct tl_vector *out,
                                   struct tl_status *st);
+/* Writes the selected rows whose bit is set to `out`, which has room for n + 1; how many. */
+uint32_t tl__rows_with_bit(const uint64_t *bits, const uint16_t *sel, uint32_t n, uint16_t *out);
 /* Evaluates an expression without columns. *valid false: NULL. value has room for 16 bytes. */
 TL_CHECK enum tl_code tl__eval_constant(struct tl__pipe *pipe, const struct tl_expr *expr,
                                         struct tl_vector *out, struct tl_status *st);
@@ -230,16 +236,19 @@ TL_CHECK enum tl_code tl__groups_new(struct tl__pipe *pipe, uint32_t key_count,
 void tl__groups_deinit(struct tl__groups *g);
 uint32_t tl__groups_count(const struct tl__groups *g);
 
-/* Where the rows of a batch went. */
+/* Where the rows of a batch went: all to one group, in runs, or row by row. */
 struct tl__grouping {
-    const uint32_t *of_row; /* by row number; NULL: all rows to `uniform` */
-    uint32_t uniform;
-    /* runs of equal groups in the order of the selection, when they are long: run r has
-     * positions [run_starts[r], run_starts[r + 1]) of the selection; run_count 0: not told */
+    uint32_t uniform;       /* run_count 0 and of_row NULL: all rows go there */
+    const uint32_t *of_row; /* by row number; with runs only after tl__grouping_spread */
+    /* run r has positions [run_starts[r], run_starts[r + 1]) of the selection */
     const uint32_t *run_starts;
     const uint32_t *run_groups;
     uint32_t run_count;
 };
+
+/* Sets of_row, unless all rows go to one group. */
+TL_CHECK enum tl_code tl__grouping_spread(struct tl__grouping *g, struct tl__pipe *pipe,
+                                          const struct tl__batch *batch, struct tl_status *st);
 
 TL_CHECK enum tl_code tl__groups_rows(struct tl__groups *g, struct tl__pipe *pipe,
                                       const struct tl_vector *keys, const struct tl__batch *batch,
@@ -264,6 +273,7 @@ void tl__distinct_deinit(struct tl__distinct *d);
 TL_CHECK enum tl_code tl__distinct_add(struct tl__distinct *d, struct tl__pipe *pipe,
                                        const struct tl_vector *v, const uint16_t *sel, uint32_t n,
                                        const struct tl__grouping *grouping, struct tl_status *st);
+/* (the grouping has been spread) */
 TL_CHECK enum tl_code tl__distinct_merge(struct tl__distinct *d, struct tl__pipe *pipe,
                                          struct tl__distinct *other, const uint32_t *group_map,
                                          struct tl_status *st);

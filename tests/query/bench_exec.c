@@ -356,11 +356,19 @@ static int by_double(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+static double cpu_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
 static void measure(const char *name, const char *who, int64_t merchant, uint32_t threads,
                     struct tl_pool *pool)
 {
     struct tl_plan plan = build_plan(query(name, merchant));
     double times[1001];
+    double least_cpu = 1e9;
     int runs = 0;
     double total = 0;
     uint64_t rows = 0;
@@ -378,6 +386,7 @@ static void measure(const char *name, const char *who, int64_t merchant, uint32_
         uint64_t start = tl_clock_mono_ns(options.clock);
         struct tl_run *run;
         struct tl_chunk chunk;
+        double cpu = cpu_ms();
         rows = 0;
         enum tl_code rc = tl_run_new(&plan, &options, &run, &st);
         while (rc == TL_OK) {
@@ -393,11 +402,13 @@ static void measure(const char *name, const char *who, int64_t merchant, uint32_
         tl_run_free(run);
         times[runs] = (double)(tl_clock_mono_ns(options.clock) - start) / 1e6;
         total += times[runs] / 1e3;
+        cpu = cpu_ms() - cpu;
+        least_cpu = cpu < least_cpu ? cpu : least_cpu;
         peak = atomic_load(&budget.peak_bytes);
     }
     qsort(times, (size_t)runs, sizeof(*times), by_double);
-    printf("%-4s %-5s %u thread%s %10.3f ms  %6llu rows  %8.2f MiB\n", name, who, threads,
-           threads > 1 ? "s" : " ", times[runs / 2], (unsigned long long)rows,
+    printf("%-4s %-5s %u thread%s %10.3f ms (cpu %8.3f)  %6llu rows  %8.2f MiB\n", name, who,
+           threads, threads > 1 ? "s" : " ", times[runs / 2], least_cpu, (unsigned long long)rows,
            (double)peak / 1048576);
     fflush(stdout);
 }
