@@ -187,7 +187,7 @@ static enum tl_code add_codes(struct tl__distinct *d, struct tl__pipe *pipe,
                               const struct tl_vector *v, const uint16_t *sel, uint32_t n,
                               const struct tl__grouping *grouping, struct tl_status *st)
 {
-    struct list *l;
+    struct list *l = NULL;
     enum tl_code rc = list_of(d, v->dict->id, v->dict, &l, st);
     if (rc)
         return rc;
@@ -214,7 +214,7 @@ enum tl_code tl__distinct_add(struct tl__distinct *d, struct tl__pipe *pipe,
         return TL_OK;
     if (v->shape == TL_DICT)
         return add_codes(d, pipe, v, sel, n, grouping, st);
-    struct list *l;
+    struct list *l = NULL;
     enum tl_code rc = list_of(d, 0, NULL, &l, st);
     if (rc)
         return rc;
@@ -236,7 +236,7 @@ enum tl_code tl__distinct_merge(struct tl__distinct *d, struct tl__pipe *pipe,
 {
     (void)pipe;
     for (struct list *from = other->lists; from; from = from->older) {
-        struct list *to;
+        struct list *to = NULL;
         enum tl_code rc = list_of(d, from->dict_id, from->dict, &to, st);
         if (rc)
             return rc;
@@ -301,7 +301,8 @@ static enum tl_code number_strings(struct tl__distinct *d, const struct list *l,
     return TL_OK;
 }
 
-/* Adds l's pairs of mixed groups to d->merged, with numbers across dictionaries. */
+/* Numbers the strings of l's pairs of mixed groups across dictionaries; with `pairs` also adds the
+ * pairs to d->merged. */
 static enum tl_code merge_strings(struct tl__distinct *d, const struct list *l,
                                   struct tl__intern *strings, const uint32_t *owner,
                                   bool pairs_needed, struct tl_status *st)

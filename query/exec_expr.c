@@ -1179,7 +1179,7 @@ enum tl_code tl__step_select(struct tl__step *step, struct tl__pipe *pipe,
 enum tl_code tl__eval_constant(struct tl__pipe *pipe, const struct tl_expr *expr,
                                struct tl_vector *out, struct tl_status *st)
 {
-    struct tl__step *step;
+    struct tl__step *step = NULL;
     enum tl_code rc = tl__step_new(pipe, expr, &step, st);
     if (rc)
         return rc;

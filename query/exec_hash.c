@@ -193,10 +193,13 @@ static enum tl_code new_id(struct tl__intern *t, uint32_t *id, struct tl_status 
     return TL_OK;
 }
 
-static enum tl_code grow_slots(struct tl__intern *t, struct tl_status *st)
+static inline bool is_full(const struct tl__intern *t)
 {
-    if (((uint64_t)t->count + 1) * 2 <= t->slots.capacity)
-        return TL_OK;
+    return ((uint64_t)t->count + 1) * 2 > t->slots.capacity;
+}
+
+static __attribute__((noinline)) enum tl_code grow_slots(struct tl__intern *t, struct tl_status *st)
+{
     size_t old_count = t->slots.capacity;
     struct tl__array old = t->slots;
     tl__array_init(&t->slots, old.arena.budget, old.width);
@@ -249,7 +252,7 @@ enum tl_code tl__intern_expect(struct tl__intern *t, size_t count, struct tl_sta
 static __attribute__((noinline)) enum tl_code add_fixed(struct tl__intern *t, int64_t v,
                                                         uint32_t *id, struct tl_status *st)
 {
-    enum tl_code rc = grow_slots(t, st);
+    enum tl_code rc = is_full(t) ? grow_slots(t, st) : TL_OK;
     if (rc == TL_OK)
         rc = new_id(t, id, st);
     if (rc)
@@ -286,7 +289,7 @@ enum tl_code tl__intern_fixed(struct tl__intern *t, int64_t v, uint32_t *id, str
 enum tl_code tl__intern_null(struct tl__intern *t, uint32_t *id, struct tl_status *st)
 {
     if (!t->null_id) {
-        uint32_t new;
+        uint32_t new = 0;
         enum tl_code rc = new_id(t, &new, st);
         if (rc)
             return rc;
@@ -326,7 +329,7 @@ static enum tl_code keep_text(struct tl__intern *t, struct tl_slice s, struct tl
 static enum tl_code find_text(struct tl__intern *t, struct tl_slice s, uint32_t hash, uint32_t *id,
                               struct tl_status *st)
 {
-    enum tl_code rc = grow_slots(t, st);
+    enum tl_code rc = is_full(t) ? grow_slots(t, st) : TL_OK;
     if (rc)
         return rc;
     uint64_t *slots = (uint64_t *)(void *)t->slots.data;
@@ -396,7 +399,7 @@ static void wide_bytes(struct tl_type type, const void *data, size_t at, uint8_t
 static enum tl_code find_wide(struct tl__intern *t, const void *data, size_t row, uint32_t *id,
                               struct tl_status *st)
 {
-    enum tl_code rc = grow_slots(t, st);
+    enum tl_code rc = is_full(t) ? grow_slots(t, st) : TL_OK;
     if (rc)
         return rc;
     uint8_t key[16];
