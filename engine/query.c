@@ -152,10 +152,11 @@ static enum tl_code copy_params(struct tally_cursor *c, const struct tl_vector *
         c->params[i] = *from;
         uint32_t width = tl_kind_width((enum tl_kind)from->type.kind);
         uint64_t *validity = tl_arena_calloc(&c->arena, 1, 8, st);
-        uint8_t *data = tl_arena_copy(&c->arena, from->data, width, st);
+        bool valid = from->data && tl_vector_valid(from, 0);
+        uint8_t *data = valid ? tl_arena_copy(&c->arena, from->data, width, st)
+                              : tl_arena_calloc(&c->arena, 1, width, st);
         if (!validity || !data)
             return st->code;
-        bool valid = tl_vector_valid(from, 0);
         validity[0] = valid;
         if (valid && from->type.kind == TL_TEXT) {
             struct tl_slice text;
