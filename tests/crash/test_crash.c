@@ -6,7 +6,8 @@
  * compare with a model that is one bit per batch. Then go on writing, to see that the recovered
  * database is whole.
  *
- * TALLY_CRASH_SEEDS=n runs n seeds instead of one; TALLY_CRASH_STRIDE=k takes each k-th step. */
+ * TALLY_CRASH_SEED=n begins with seed n; TALLY_CRASH_SEEDS=n runs n seeds instead of one;
+ * TALLY_CRASH_STRIDE=k takes each k-th step. */
 #include "tests/test.h"
 
 #include <stdlib.h>
@@ -153,9 +154,10 @@ static void crash_at(uint64_t seed, uint64_t step, bool *completed)
 static void acked_batches_survive_every_crash(void **state)
 {
     (void)state;
+    uint64_t first = setting("TALLY_CRASH_SEED", 1);
     uint64_t seeds = setting("TALLY_CRASH_SEEDS", 1);
     uint64_t stride = setting("TALLY_CRASH_STRIDE", 1);
-    for (uint64_t seed = 1; seed <= seeds; seed++) {
+    for (uint64_t seed = first; seed < first + seeds; seed++) {
         bool completed = false;
         uint64_t step = seed % stride;
         for (; !completed; step += stride)
