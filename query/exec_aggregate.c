@@ -52,6 +52,25 @@ struct text_state {
     uint32_t capacity; /* 0: no value yet */
 };
 
+/* Values with their groups, of one batch. */
+struct values {
+    struct values *older;
+    uint32_t n;
+    bool narrow; /* they fit into 32 bits */
+    const uint32_t *groups;
+    const void *data; /* int32_t or int64_t */
+};
+
+/* What one worker has collected; the maps turn its numbers into the first worker's. */
+struct source {
+    struct source *next;
+    struct tl_arena memory;
+    struct values *newest;
+    size_t count;
+    const uint32_t *group_map; /* NULL: as they are */
+    const uint32_t *value_map; /* of interned values */
+};
+
 struct agg {
     const struct tl_aggregate *def;
     struct tl_type arg_type;
@@ -62,10 +81,12 @@ struct agg {
     /* percentiles: all values with their groups; `from` is an earlier aggregate that
      * collects the same ones */
     struct agg *from;
-    struct tl__array values;     /* int64_t */
-    struct tl__array groups;     /* uint32_t */
+    struct source own;           /* the values collected here, */
+    struct source *sources;      /* and those of all workers */
     struct tl__intern *interned; /* kinds of more than 8 bytes: values are ids */
-    struct tl__array starts;     /* size_t by group, after partitioning */
+    struct tl__array values;     /* int64_t, partitioned by group at the end */
+    struct tl__array starts;     /* size_t by group */
+    struct tl__array back;       /* uint32_t: the id of a rank, of interned values */
 };
 
 struct state {
@@ -146,8 +167,10 @@ static enum tl_code agg_init(struct state *s, uint32_t index, const struct tl_ag
         return rc;
     tl__array_init(&a->states, budget, state_width(a));
     tl__array_init(&a->values, budget, 8);
-    tl__array_init(&a->groups, budget, 4);
     tl__array_init(&a->starts, budget, sizeof(size_t));
+    tl__array_init(&a->back, budget, sizeof(uint32_t));
+    tl_arena_init(&a->own.memory, budget, 0);
+    a->sources = &a->own;
     switch (def->kind) {
     case TL_AGG_COUNT_DISTINCT:
     case TL_AGG_SUM_DISTINCT:
@@ -206,8 +229,9 @@ static void state_deinit(struct state *s)
         struct agg *a = &s->aggs[i];
         tl__array_deinit(&a->states);
         tl__array_deinit(&a->values);
-        tl__array_deinit(&a->groups);
         tl__array_deinit(&a->starts);
+        tl__array_deinit(&a->back);
+        tl_arena_deinit(&a->own.memory);
         tl__distinct_deinit(a->distinct);
         if (a->interned)
             tl__intern_deinit(a->interned);
@@ -442,31 +466,49 @@ static enum tl_code extreme_text(struct agg *a, struct state *state, const struc
 static enum tl_code collect(struct agg *a, struct state *state, const struct rows *r,
                             const struct tl_vector *v, struct tl_status *st)
 {
+    enum { CHUNK_MIN = 4 << 10, CHUNK = 256 << 10 };
     if (a->from)
         return TL_OK;
-    enum tl_code rc = tl__array_reserve(&a->values, a->values.size + r->n, false, st);
-    if (rc == TL_OK)
-        rc = tl__array_reserve(&a->groups, a->groups.size + r->n, false, st);
-    if (rc)
-        return rc;
+    int64_t few[TL_VECTOR_ROWS_MAX];
     uint32_t *ids = NULL;
     if (a->interned) {
         ids = tl_arena_alloc(&state->pipe->scratch, sizeof(*ids) * v->count, st);
-        rc = ids ? tl__intern_rows(a->interned, v, r->sel, r->n, ids, NULL, st) : st->code;
+        enum tl_code rc =
+            ids ? tl__intern_rows(a->interned, v, r->sel, r->n, ids, NULL, st) : st->code;
         if (rc)
             return rc;
     }
-    int64_t *values = (int64_t *)(void *)a->values.data + a->values.size;
-    uint32_t *groups = (uint32_t *)(void *)a->groups.data + a->groups.size;
     size_t step = tl__step(v);
-    const struct tl__grouping *g = r->grouping;
+    int64_t *end = few;
+    int64_t least = 0;
+    int64_t greatest = 0;
     EACH(i, r->sel, r->n)
     {
-        *values++ = ids ? ids[i] : ordered(v->type, v->data, step * i);
-        *groups++ = g->of_row ? g->of_row[i] : g->uniform;
+        int64_t x = ids ? ids[i] : ordered(v->type, v->data, step * i);
+        least = x < least ? x : least;
+        greatest = x > greatest ? x : greatest;
+        *end++ = x;
     }
-    a->values.size += r->n;
-    a->groups.size += r->n;
+    struct tl_arena *memory = &a->own.memory;
+    memory->chunk_bytes = a->own.count > TL_VECTOR_ROWS_MAX ? CHUNK : CHUNK_MIN;
+    bool narrow = least >= INT32_MIN && greatest <= INT32_MAX;
+    struct values *kept = tl_arena_alloc(memory, sizeof(*kept), st);
+    uint32_t *groups = tl_arena_alloc(memory, sizeof(*groups) * r->n, st);
+    void *data = tl_arena_alloc(memory, (narrow ? 4 : 8) * (size_t)r->n, st);
+    if (!kept || !groups || !data)
+        return st->code;
+    for (uint32_t k = 0; k < r->n; k++) {
+        if (narrow)
+            ((int32_t *)data)[k] = (int32_t)few[k];
+        else
+            ((int64_t *)data)[k] = few[k];
+    }
+    const struct tl__grouping *g = r->grouping;
+    EACH(i, r->sel, r->n)
+    *groups++ = g->of_row ? g->of_row[i] : g->uniform;
+    *kept = (struct values){a->own.newest, r->n, narrow, groups - r->n, data};
+    a->own.newest = kept;
+    a->own.count += r->n;
     return TL_OK;
 }
 
@@ -672,36 +714,33 @@ static enum tl_code merge_states(struct state *to, struct agg *a, struct agg *b,
     return TL_OK;
 }
 
+/* The other's values stay where they are, in the list of a's sources. */
 static enum tl_code merge_values(struct state *to, struct agg *a, struct agg *b,
                                  const uint32_t *map, struct tl_status *st)
 {
     if (a->from)
         return TL_OK;
-    enum tl_code rc = tl__array_reserve(&a->values, a->values.size + b->values.size, false, st);
-    if (rc == TL_OK)
-        rc = tl__array_reserve(&a->groups, a->groups.size + b->groups.size, false, st);
-    uint32_t *ids = NULL;
-    if (rc == TL_OK && a->interned) {
-        ids = tl_arena_alloc(&to->pipe->memory, sizeof(*ids) * (b->interned->count + 1u), st);
-        rc = ids ? TL_OK : st->code;
+    b->own.group_map = map;
+    if (a->interned && b->interned->count) {
+        uint32_t *ids = tl_arena_alloc(&to->pipe->memory, sizeof(*ids) * b->interned->count, st);
+        if (!ids)
+            return st->code;
         uint32_t n;
-        for (uint32_t at = 0; rc == TL_OK && at < b->interned->count; at += n) {
+        for (uint32_t at = 0; at < b->interned->count; at += n) {
             n = b->interned->count - at;
             n = n < TL_VECTOR_ROWS_MAX ? n : TL_VECTOR_ROWS_MAX;
             struct tl_vector v = {.type = a->arg_type,
                                   .shape = TL_FLAT,
                                   .count = n,
                                   .data = b->interned->values.data + (size_t)at * 16};
-            rc = tl__intern_rows(a->interned, &v, NULL, n, ids + at, NULL, st);
+            enum tl_code rc = tl__intern_rows(a->interned, &v, NULL, n, ids + at, NULL, st);
+            if (rc)
+                return rc;
         }
+        b->own.value_map = ids;
     }
-    if (rc)
-        return rc;
-    for (size_t i = 0; i < b->values.size; i++) {
-        int64_t v = TL__AT(int64_t, &b->values, i);
-        TL__AT(int64_t, &a->values, a->values.size++) = ids ? ids[v] : v;
-        TL__AT(uint32_t, &a->groups, a->groups.size++) = map[TL__AT(uint32_t, &b->groups, i)];
-    }
+    b->own.next = a->sources;
+    a->sources = &b->own;
     return TL_OK;
 }
 
@@ -719,7 +758,7 @@ static enum tl_code merge(struct state *to, struct state *from, struct tl_status
         if (rc)
             break;
         if (a->distinct)
-            rc = tl__distinct_merge(a->distinct, to->pipe, b->distinct, map, st);
+            rc = tl__distinct_merge(a->distinct, b->distinct, map, st);
         else if (a->def->kind == TL_AGG_PERCENTILE_DISC)
             rc = merge_values(to, a, b, map, st);
         else
@@ -730,38 +769,54 @@ static enum tl_code merge(struct state *to, struct state *from, struct tl_status
 
 /* ---- the end: percentiles and distinct values ---- */
 
-/* Moves the values of a group together, in place of the list. */
-static enum tl_code partition(struct agg *a, uint32_t groups, struct tl_status *st)
+static inline uint32_t group_of(const struct source *s, uint32_t group)
 {
-    size_t n = a->values.size;
+    return s->group_map ? s->group_map[group] : group;
+}
+
+/* Moves the values of a group together: from the sources, which are given back, into a->values.
+ * `ranks` replaces the ids of interned values. */
+static enum tl_code partition(struct agg *a, uint32_t groups, const uint32_t *ranks,
+                              struct tl_status *st)
+{
+    size_t n = 0;
+    for (const struct source *s = a->sources; s; s = s->next)
+        n += s->count;
     enum tl_code rc = tl__array_reserve(&a->starts, (size_t)groups + 1, true, st);
+    if (rc == TL_OK)
+        rc = tl__array_reserve(&a->values, n, false, st);
     if (rc)
         return rc;
     size_t *starts = (size_t *)(void *)a->starts.data;
-    struct tl__array sorted;
-    tl__array_init(&sorted, a->values.arena.budget, 8);
-    rc = tl__array_reserve(&sorted, n, false, st);
-    if (rc)
-        return rc;
-    for (size_t i = 0; i < n; i++)
-        starts[TL__AT(uint32_t, &a->groups, i)]++;
+    int64_t *out = (int64_t *)(void *)a->values.data;
+    for (const struct source *s = a->sources; s; s = s->next) {
+        for (const struct values *v = s->newest; v; v = v->older) {
+            for (uint32_t i = 0; i < v->n; i++)
+                starts[group_of(s, v->groups[i])]++;
+        }
+    }
     size_t sum = 0;
     for (uint32_t g = 0; g <= groups; g++) {
         size_t count = g < groups ? starts[g] : 0;
         starts[g] = sum;
         sum += count;
     }
-    for (size_t i = 0; i < n; i++) {
-        size_t *at = &starts[TL__AT(uint32_t, &a->groups, i)];
-        TL__AT(int64_t, &sorted, (*at)++) = TL__AT(int64_t, &a->values, i);
+    for (struct source *s = a->sources; s; s = s->next) {
+        for (const struct values *v = s->newest; v; v = v->older) {
+            for (uint32_t i = 0; i < v->n; i++) {
+                int64_t x =
+                    v->narrow ? ((const int32_t *)v->data)[i] : ((const int64_t *)v->data)[i];
+                if (ranks)
+                    x = ranks[s->value_map ? s->value_map[x] : (size_t)x];
+                out[starts[group_of(s, v->groups[i])]++] = x;
+            }
+        }
+        s->newest = NULL;
+        tl_arena_deinit(&s->memory);
     }
     for (uint32_t g = groups; g > 0; g--)
         starts[g] = starts[g - 1];
     starts[0] = 0;
-    tl__array_deinit(&a->values);
-    tl__array_deinit(&a->groups);
-    a->values = sorted;
-    a->values.size = n;
     return TL_OK;
 }
 
@@ -806,11 +861,14 @@ static int compare_ids(const struct tl__intern *t, uint32_t a, uint32_t b)
     return tl__compare(t->type, t->values.data + a * width, t->type, t->values.data + b * width);
 }
 
-/* Orders interned values: ids become ranks, and back[rank] is the id. */
-static enum tl_code rank_ids(struct agg *a, uint32_t **back, struct tl_arena *memory,
+/* Orders interned values: ranks[id], and a->back[rank] is the id. */
+static enum tl_code rank_ids(struct agg *a, uint32_t **ranks, struct tl_arena *memory,
                              struct tl_status *st)
 {
     uint32_t count = a->interned->count;
+    enum tl_code rc = tl__array_reserve(&a->back, count, false, st);
+    if (rc)
+        return rc;
     uint32_t *ids = tl_arena_alloc(memory, sizeof(*ids) * (count + 1u), st);
     uint32_t *other = tl_arena_alloc(memory, sizeof(*other) * (count + 1u), st);
     if (!ids || !other)
@@ -832,11 +890,11 @@ static enum tl_code rank_ids(struct agg *a, uint32_t **back, struct tl_arena *me
         ids = other;
         other = t;
     }
-    for (uint32_t rank = 0; rank < count; rank++)
+    for (uint32_t rank = 0; rank < count; rank++) {
         other[ids[rank]] = rank;
-    for (size_t i = 0; i < a->values.size; i++)
-        TL__AT(int64_t, &a->values, i) = other[TL__AT(int64_t, &a->values, i)];
-    *back = ids;
+        TL__AT(uint32_t, &a->back, rank) = ids[rank];
+    }
+    *ranks = other;
     return TL_OK;
 }
 
@@ -856,23 +914,13 @@ static enum tl_code finish_percentile(struct state *s, struct agg *a, uint32_t g
         (void)TL_FAIL(st, TL_INVALID, "percentile value %g is not between 0 and 1", p);
         return tl_status_sql(st, TL__OUT_OF_RANGE, 0);
     }
-    uint32_t *back = NULL;
     if (!a->from) {
-        if (a->interned) {
-            rc = rank_ids(a, &back, &s->pipe->memory, st);
-            if (rc)
-                return rc;
-            a->interned->text_next = NULL; /* nothing is added from here */
-        }
-        rc = partition(a, groups, st);
+        uint32_t *ranks = NULL;
+        rc = a->interned ? rank_ids(a, &ranks, &s->pipe->memory, st) : TL_OK;
+        if (rc == TL_OK)
+            rc = partition(a, groups, ranks, st);
         if (rc)
             return rc;
-        if (back) { /* ranks stay in the list; the ids are needed by those that share it */
-            rc = tl__array_reserve(&a->groups, a->interned->count + 1u, false, st);
-            if (rc)
-                return rc;
-            memcpy(a->groups.data, back, sizeof(*back) * a->interned->count);
-        }
     }
     const size_t *starts = (const size_t *)(const void *)source->starts.data;
     int64_t *values = (int64_t *)(void *)source->values.data;
@@ -888,7 +936,7 @@ static enum tl_code finish_percentile(struct state *s, struct agg *a, uint32_t g
             k = n - 1 - k;
         r->value = select_kth(values + starts[g], n, k);
         if (source->interned)
-            r->value = TL__AT(uint32_t, &source->groups, r->value);
+            r->value = TL__AT(uint32_t, &source->back, r->value);
         r->n = 1;
     }
     return TL_OK;

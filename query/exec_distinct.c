@@ -13,17 +13,18 @@
  * doubled. A dictionary much larger than the rows to come gets no `last`: its few pairs are simply
  * sorted.
  *
- * A group whose values came from one dictionary is counted by its pairs. Only where several
- * dictionaries gave values to one group can two pairs mean the same string: then, and only for
- * such groups, strings are loaded and numbered across dictionaries.
+ * A group whose values came from one list is counted by its pairs. Where several workers gave it
+ * values of one dictionary, their pairs are sorted together. Only where several dictionaries did
+ * can different numbers mean the same string: then, and only for such groups, strings are loaded
+ * and numbered across dictionaries.
  */
 #include <string.h>
 
 #include "query/exec_int.h"
 
-enum { PAIRS_MIN = 64, COMPACT_MIN = 1 << 16, LOAD_BATCH = 1024 };
+enum { COMPACT_MIN = 1 << 16, LOAD_BATCH = 1024 };
 
-/* The pairs of one dictionary. */
+/* The pairs of one dictionary, as one worker met them. */
 struct list {
     struct list *older;
     uint64_t dict_id; /* 0: numbers of `own` */
@@ -34,6 +35,7 @@ struct list {
     struct tl__array pairs; /* uint64_t: group << 32 | number; size counts */
     size_t unique;          /* pairs.size after the last compaction */
     uint64_t rows;          /* seen */
+    uint32_t dict_number;   /* at the end: equal for lists of one dictionary */
 };
 
 struct tl__distinct {
@@ -230,51 +232,61 @@ enum tl_code tl__distinct_add(struct tl__distinct *d, struct tl__pipe *pipe,
     return add_numbers(d, l, ids, sel, n, grouping, st);
 }
 
-enum tl_code tl__distinct_merge(struct tl__distinct *d, struct tl__pipe *pipe,
-                                struct tl__distinct *other, const uint32_t *group_map,
-                                struct tl_status *st)
+/* The numbers that the values of another table have in d's; NULL when there are none. */
+static enum tl_code map_values(struct tl__distinct *d, const struct tl__intern *other,
+                               uint32_t **out, struct tl_status *st)
 {
-    (void)pipe;
-    for (struct list *from = other->lists; from; from = from->older) {
-        struct list *to = NULL;
-        enum tl_code rc = list_of(d, from->dict_id, from->dict, &to, st);
+    *out = NULL;
+    if (other->count == 0)
+        return TL_OK;
+    uint32_t *map = tl_arena_alloc(d->memory, sizeof(*map) * other->count, st);
+    if (!map)
+        return st->code;
+    size_t width = tl_kind_width(d->type.kind);
+    uint8_t *data = tl_arena_alloc(d->memory, width * TL_VECTOR_ROWS_MAX, st);
+    if (!data)
+        return st->code;
+    for (uint32_t at = 0; at < other->count; at += TL_VECTOR_ROWS_MAX) {
+        uint32_t n = other->count - at;
+        n = n < TL_VECTOR_ROWS_MAX ? n : TL_VECTOR_ROWS_MAX;
+        for (uint32_t i = 0; i < n; i++)
+            (void)tl__intern_get(other, at + i, data, i); /* no NULL is added */
+        struct tl_vector v = {.type = d->type, .shape = TL_FLAT, .count = n, .data = data};
+        enum tl_code rc = tl__intern_rows(&d->own, &v, NULL, n, map + at, NULL, st);
         if (rc)
             return rc;
-        uint32_t *number_map = NULL;
-        if (from->dict_id == 0 && other->own.count) {
-            number_map = tl_arena_alloc(d->memory, sizeof(*number_map) * other->own.count, st);
-            if (!number_map)
-                return st->code;
-            size_t width = tl_kind_width(d->type.kind);
-            for (uint32_t at = 0; at < other->own.count; at += TL_VECTOR_ROWS_MAX) {
-                uint32_t n = other->own.count - at;
-                n = n < TL_VECTOR_ROWS_MAX ? n : TL_VECTOR_ROWS_MAX;
-                uint8_t *data = tl_arena_alloc(d->memory, width * n, st);
-                if (!data)
-                    return st->code;
-                for (uint32_t i = 0; i < n; i++)
-                    (void)tl__intern_get(&other->own, at + i, data, i); /* no NULL is added */
-                struct tl_vector v = {.type = d->type, .shape = TL_FLAT, .count = n, .data = data};
-                rc = tl__intern_rows(&d->own, &v, NULL, n, number_map + at, NULL, st);
-                if (rc)
-                    return rc;
-            }
-        }
-        rc = make_unique(other, from, st);
-        if (rc == TL_OK)
-            rc = tl__array_reserve(&to->pairs, to->pairs.size + from->pairs.size, false, st);
-        if (rc)
-            return rc;
-        to->repeats = to->repeats || (to->pairs.size > 0 && from->pairs.size > 0);
-        for (size_t i = 0; i < from->pairs.size; i++) {
-            uint64_t pair = TL__AT(uint64_t, &from->pairs, i);
-            uint32_t number = (uint32_t)pair;
-            TL__AT(uint64_t, &to->pairs, to->pairs.size++) =
-                (uint64_t)group_map[pair >> 32] << 32 | (number_map ? number_map[number] : number);
-        }
-        to->remembers = false; /* `last` does not know these */
     }
+    *out = map;
     return TL_OK;
+}
+
+enum tl_code tl__distinct_merge(struct tl__distinct *d, struct tl__distinct *other,
+                                const uint32_t *group_map, struct tl_status *st)
+{
+    uint32_t *value_map;
+    enum tl_code rc = map_values(d, &other->own, &value_map, st);
+    for (struct list *from = other->lists; from && rc == TL_OK; from = from->older) {
+        rc = make_unique(other, from, st);
+        if (rc)
+            break;
+        struct list *to = tl_arena_calloc(d->memory, 1, sizeof(*to), st);
+        if (!to)
+            return st->code;
+        *to = *from; /* its arrays are d's from here */
+        tl__array_init(&from->pairs, d->budget, 8);
+        tl__array_init(&from->last, d->budget, 4);
+        tl__array_deinit(&to->last);
+        to->older = d->lists;
+        d->lists = to;
+        uint64_t *pairs = (uint64_t *)(void *)to->pairs.data;
+        for (size_t i = 0; i < to->pairs.size; i++) {
+            uint32_t number = (uint32_t)pairs[i];
+            if (to->dict_id == 0)
+                number = value_map[number];
+            pairs[i] = (uint64_t)group_map[pairs[i] >> 32] << 32 | number;
+        }
+    }
+    return rc;
 }
 
 /* ---- the end ---- */
@@ -301,13 +313,34 @@ static enum tl_code number_strings(struct tl__distinct *d, const struct list *l,
     return TL_OK;
 }
 
-/* Numbers the strings of l's pairs of mixed groups across dictionaries; with `pairs` also adds the
- * pairs to d->merged. */
+/* The owner of a group: 0, or its one list's number from 1, or ONE_DICT | the number of the one
+ * dictionary that several lists gave it, or SEVERAL dictionaries. */
+#define ONE_DICT ((uint32_t)1 << 31)
+#define SEVERAL  UINT32_MAX
+
+/* Adds l's pairs of groups with several lists of one dictionary to d->merged. */
+static enum tl_code merge_pairs(struct tl__distinct *d, const struct list *l, const uint32_t *owner,
+                                struct tl_status *st)
+{
+    const uint64_t *pairs = (const uint64_t *)(const void *)l->pairs.data;
+    uint32_t wanted = ONE_DICT | l->dict_number;
+    size_t count = 0;
+    for (size_t i = 0; i < l->pairs.size; i++)
+        count += owner[pairs[i] >> 32] == wanted;
+    enum tl_code rc = tl__array_reserve(&d->merged, d->merged.size + count, false, st);
+    for (size_t i = 0; i < l->pairs.size && rc == TL_OK && count > 0; i++) {
+        if (owner[pairs[i] >> 32] == wanted)
+            TL__AT(uint64_t, &d->merged, d->merged.size++) = pairs[i];
+    }
+    return rc;
+}
+
+/* Numbers the strings of l's pairs of groups with several dictionaries; with `pairs_needed` also
+ * adds the pairs, with these numbers, to d->merged. */
 static enum tl_code merge_strings(struct tl__distinct *d, const struct list *l,
                                   struct tl__intern *strings, const uint32_t *owner,
                                   bool pairs_needed, struct tl_status *st)
 {
-    enum { MIXED = -1 };
     uint32_t codes[LOAD_BATCH];
     uint32_t numbers[LOAD_BATCH];
     uint32_t groups[LOAD_BATCH];
@@ -328,7 +361,7 @@ static enum tl_code merge_strings(struct tl__distinct *d, const struct list *l,
             break;
         uint64_t pair = TL__AT(uint64_t, &l->pairs, i);
         uint32_t group = (uint32_t)(pair >> 32);
-        if (owner[group] != (uint32_t)MIXED)
+        if (owner[group] != SEVERAL)
             continue;
         groups[m] = group;
         codes[m++] = (uint32_t)pair;
@@ -336,81 +369,125 @@ static enum tl_code merge_strings(struct tl__distinct *d, const struct list *l,
     return TL_OK;
 }
 
-enum tl_code tl__distinct_finish(struct tl__distinct *d, uint32_t group_count, int64_t *counts,
-                                 struct tl_status *st)
+/* Counts the pairs of the lists, and finds the owner of each group; *mixed: some have several. */
+static enum tl_code find_owners(const struct tl__distinct *d, uint32_t *owner, int64_t *counts,
+                                bool *mixed, struct tl_status *st)
 {
-    /* owner[g]: the one list that g's pairs are in, from 1; UINT32_MAX: several */
     uint32_t list_count = 0;
-    for (struct list *l = d->lists; l; l = l->older) {
-        enum tl_code rc = make_unique(d, l, st);
-        if (rc)
-            return rc;
+    for (const struct list *l = d->lists; l; l = l->older)
         list_count++;
-    }
-    memset(counts, 0, sizeof(*counts) * group_count);
-    if (list_count <= 1) {
-        for (struct list *l = d->lists; l; l = l->older) {
-            const uint64_t *pairs = (const uint64_t *)(const void *)l->pairs.data;
-            for (size_t i = 0; i < l->pairs.size; i++)
-                counts[pairs[i] >> 32]++;
-        }
-        return TL_OK;
-    }
-    struct tl__array owner_array;
-    tl__array_init(&owner_array, d->budget, 4);
-    enum tl_code rc = tl__array_reserve(&owner_array, group_count, true, st);
-    if (rc)
-        return rc;
-    uint32_t *owner = (uint32_t *)(void *)owner_array.data;
+    uint32_t *dict_of = tl_arena_calloc(d->memory, list_count + 1u, sizeof(*dict_of), st);
+    if (!dict_of)
+        return st->code;
+    *mixed = false;
     uint32_t number = 0;
-    bool mixed = false;
     for (struct list *l = d->lists; l; l = l->older) {
-        number++;
+        l->dict_number = ++number;
+        for (const struct list *m = d->lists; m != l; m = m->older) {
+            if (m->dict_id == l->dict_id) {
+                l->dict_number = m->dict_number;
+                break;
+            }
+        }
+        dict_of[number] = l->dict_number;
         const uint64_t *pairs = (const uint64_t *)(const void *)l->pairs.data;
         for (size_t i = 0; i < l->pairs.size; i++) {
             uint32_t *o = &owner[pairs[i] >> 32];
-            if (*o != 0 && *o != number) {
-                *o = UINT32_MAX;
-                mixed = true;
-            } else {
-                *o = number;
-            }
             counts[pairs[i] >> 32]++;
+            if (*o == number)
+                continue;
+            if (*o == 0) {
+                *o = number;
+                continue;
+            }
+            uint32_t dict = *o & ONE_DICT ? *o : ONE_DICT | dict_of[*o];
+            *o = dict == (ONE_DICT | l->dict_number) ? dict : SEVERAL;
+            *mixed = true;
         }
     }
-    if (!mixed)
-        goto done;
+    return TL_OK;
+}
 
+/* Counts the groups with several owners anew. */
+static enum tl_code merge_owners(struct tl__distinct *d, const uint32_t *owner,
+                                 uint32_t group_count, int64_t *counts, struct tl_status *st)
+{
     struct tl__intern strings;
     tl__intern_init(&strings, d->type, false, d->budget);
+    enum tl_code rc = TL_OK;
+    bool one = group_count == 1 && owner[0] == SEVERAL;
     size_t most = 0;
-    for (struct list *l = d->lists; l; l = l->older)
+    for (const struct list *l = d->lists; l; l = l->older)
         most += l->pairs.size;
     /* With groups a string comes many times: let the table find its size by itself. */
-    if (group_count == 1)
+    if (one)
         rc = tl__intern_expect(&strings, most, st);
     for (uint32_t g = 0; g < group_count; g++) {
-        if (owner[g] == UINT32_MAX)
+        if (owner[g] & ONE_DICT)
             counts[g] = 0;
     }
-    for (struct list *l = d->lists; l && rc == TL_OK; l = l->older)
-        rc = merge_strings(d, l, &strings, owner, group_count > 1, st);
-    if (rc == TL_OK && group_count == 1) {
+    for (const struct list *l = d->lists; l && rc == TL_OK; l = l->older) {
+        rc = merge_pairs(d, l, owner, st);
+        if (rc == TL_OK && d->type.kind == TL_TEXT)
+            rc = merge_strings(d, l, &strings, owner, !one, st);
+    }
+    if (rc == TL_OK)
+        rc = tl__array_reserve(&d->sort, d->merged.size, false, st);
+    if (rc == TL_OK && one) {
         counts[0] = strings.count; /* each string was met in the one group */
     } else if (rc == TL_OK) {
-        rc = tl__array_reserve(&d->sort, d->merged.size, false, st);
-        if (rc == TL_OK) {
-            uint64_t *sorted = tl__radix_sort((uint64_t *)(void *)d->merged.data,
-                                              (uint64_t *)(void *)d->sort.data, d->merged.size);
-            for (size_t i = 0; i < d->merged.size; i++) {
-                if (i == 0 || sorted[i] != sorted[i - 1])
-                    counts[sorted[i] >> 32]++;
-            }
+        uint64_t *sorted = tl__radix_sort((uint64_t *)(void *)d->merged.data,
+                                          (uint64_t *)(void *)d->sort.data, d->merged.size);
+        for (size_t i = 0; i < d->merged.size; i++) {
+            if (i == 0 || sorted[i] != sorted[i - 1])
+                counts[sorted[i] >> 32]++;
         }
     }
     tl__intern_deinit(&strings);
-done:
-    tl__array_deinit(&owner_array);
+    return rc;
+}
+
+/* One list for all pairs: what is not TEXT has numbers of one table only. */
+static enum tl_code join_lists(struct tl__distinct *d, struct tl_status *st)
+{
+    struct list *first = d->lists;
+    for (struct list *l = first ? first->older : NULL; l; l = l->older) {
+        tl_assert(l->dict_id == first->dict_id);
+        enum tl_code rc =
+            tl__array_reserve(&first->pairs, first->pairs.size + l->pairs.size, false, st);
+        if (rc)
+            return rc;
+        if (l->pairs.size)
+            memcpy((uint64_t *)(void *)first->pairs.data + first->pairs.size, l->pairs.data,
+                   sizeof(uint64_t) * l->pairs.size);
+        first->pairs.size += l->pairs.size;
+        first->repeats = true;
+        first->unique = 0;
+        l->pairs.size = 0;
+    }
+    return TL_OK;
+}
+
+enum tl_code tl__distinct_finish(struct tl__distinct *d, uint32_t group_count, int64_t *counts,
+                                 struct tl_status *st)
+{
+    enum tl_code rc = d->type.kind == TL_TEXT ? TL_OK : join_lists(d, st);
+    for (struct list *l = d->lists; l && rc == TL_OK; l = l->older)
+        rc = make_unique(d, l, st);
+    if (rc)
+        return rc;
+    memset(counts, 0, sizeof(*counts) * group_count);
+    struct tl__array owners;
+    tl__array_init(&owners, d->budget, 4);
+    rc = tl__array_reserve(&owners, group_count, true, st);
+    if (rc == TL_OK) {
+        uint32_t *owner = (uint32_t *)(void *)owners.data;
+        bool mixed = false;
+        rc = find_owners(d, owner, counts, &mixed, st);
+        if (rc == TL_OK && mixed)
+            rc = merge_owners(d, owner, group_count, counts, st);
+    }
+    tl__array_deinit(&owners);
     return rc;
 }
 

@@ -269,14 +269,13 @@ struct tl__distinct;
 TL_CHECK enum tl_code tl__distinct_new(struct tl__pipe *pipe, struct tl_type type,
                                        struct tl__distinct **out, struct tl_status *st);
 void tl__distinct_deinit(struct tl__distinct *d);
-/* Adds the valid rows of `v` among the selected ones. */
+/* Adds the selected rows of `v`, none of them NULL. The grouping has been spread. */
 TL_CHECK enum tl_code tl__distinct_add(struct tl__distinct *d, struct tl__pipe *pipe,
                                        const struct tl_vector *v, const uint16_t *sel, uint32_t n,
                                        const struct tl__grouping *grouping, struct tl_status *st);
-/* (the grouping has been spread) */
-TL_CHECK enum tl_code tl__distinct_merge(struct tl__distinct *d, struct tl__pipe *pipe,
-                                         struct tl__distinct *other, const uint32_t *group_map,
-                                         struct tl_status *st);
+/* Takes another worker's lists over: they become d's, with the groups' numbers of d. */
+TL_CHECK enum tl_code tl__distinct_merge(struct tl__distinct *d, struct tl__distinct *other,
+                                         const uint32_t *group_map, struct tl_status *st);
 /* counts[g] of group_count groups; once, at the end. */
 TL_CHECK enum tl_code tl__distinct_finish(struct tl__distinct *d, uint32_t group_count,
                                           int64_t *counts, struct tl_status *st);
