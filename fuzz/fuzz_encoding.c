@@ -152,7 +152,8 @@ static void decode_strings(struct tl_slice payload, const struct tl_slice *expec
 static void encode_numbers(const uint8_t *data, size_t size, uint32_t width, int level)
 {
     struct tl_status st = TL_STATUS_INIT;
-    struct tl_encode_options opt = {level};
+    struct tl_encode_options opt = {.zstd_level = level / 2,
+                                    .effort = level % 2 ? TL_EFFORT_FAST : TL_EFFORT_BEST};
     uint32_t count = (uint32_t)(size / width < ROWS ? size / width : ROWS);
     int64_t *values = calloc(ROWS, sizeof(*values));
     struct tl_buffer out;
@@ -176,7 +177,8 @@ static void encode_strings(const uint8_t *data, size_t size, int level)
 {
     static struct tl_slice values[ROWS];
     struct tl_status st = TL_STATUS_INIT;
-    struct tl_encode_options opt = {level};
+    struct tl_encode_options opt = {.zstd_level = level / 2,
+                                    .effort = level % 2 ? TL_EFFORT_FAST : TL_EFFORT_BEST};
     uint32_t count = 0;
     for (size_t at = 0; at < size && count < ROWS;) {
         const uint8_t *end = memchr(data + at, 0, size - at);

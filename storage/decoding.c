@@ -338,6 +338,8 @@ static struct rle rle_of(struct view v)
 
 static void leaf_decode_u32(const struct leaf *l, uint32_t count, uint32_t lo, uint32_t hi,
                             uint32_t *out);
+static void leaf_at_u32(const struct leaf *l, uint32_t count, const uint32_t *rows, uint32_t n,
+                        uint32_t *out);
 
 /* The mini-block of `runs` run ends in which the search for the run of row `row` may start: the
  * last one whose first run ends at or before it. First values of mini-blocks are cheap. */
@@ -506,6 +508,22 @@ void tl_decode_f64(struct tl_decoder *d, struct tl_slice inflated, uint32_t coun
 {
     _Static_assert(sizeof(double) == sizeof(int64_t), "doubles travel as 64-bit patterns");
     tl_decode_i64(d, inflated, count, lo, hi, (int64_t *)(void *)out);
+}
+
+void tl_decode_at_u32(struct tl_decoder *d, struct tl_slice inflated, uint32_t count,
+                      const uint32_t *rows, uint32_t n, uint32_t *out)
+{
+    for (uint32_t i = 0; i < n; i++)
+        tl_assert(rows[i] < count);
+    any_at_u32(d, view_at(inflated.data), count, rows, n, out);
+}
+
+void tl_decode_at_i64(struct tl_decoder *d, struct tl_slice inflated, uint32_t count,
+                      const uint32_t *rows, uint32_t n, int64_t *out)
+{
+    for (uint32_t i = 0; i < n; i++)
+        tl_assert(rows[i] < count);
+    any_at_u64(d, view_at(inflated.data), count, rows, n, (uint64_t *)out);
 }
 
 uint32_t tl_payload_max_u32(struct tl_decoder *d, struct tl_slice inflated, uint32_t count)

@@ -180,11 +180,6 @@ static uint32_t mini_rows(const struct plan *p, uint32_t m)
     return left < TL__MINI_ROWS ? left : TL__MINI_ROWS;
 }
 
-static size_t packed_size(uint32_t rows, uint32_t width)
-{
-    return ((size_t)rows * width + 7) / 8;
-}
-
 /* The smallest step of mini-block m, which every packed step is above; one row has no step. */
 static uint64_t mini_step(const struct plan *p, uint32_t m)
 {
@@ -204,8 +199,8 @@ static void plan_for(struct plan *p, size_t front)
     uint64_t reference_max = 0;
     for (uint32_t m = 0; m < p->minis; m++) {
         const struct tl__mini_stats *s = &p->mini[m];
-        near += packed_size(mini_rows(p, m), tl__bit_width(s->max - s->min));
-        far += packed_size(mini_rows(p, m), tl__bit_width(s->max));
+        near += tl__packed_size(mini_rows(p, m), tl__bit_width(s->max - s->min));
+        far += tl__packed_size(mini_rows(p, m), tl__bit_width(s->max));
         reference_max = s->min > reference_max ? s->min : reference_max;
     }
     uint32_t bytes = tl__byte_width(reference_max);
@@ -231,7 +226,7 @@ static void plan_delta(struct plan *p, size_t front)
         int64_t start = (int64_t)(p->u[m * TL__MINI_ROWS] - mini_step(p, m));
         start_min = start < start_min ? start : start_min;
         start_max = start > start_max ? start : start_max;
-        packed += packed_size(mini_rows(p, m), mini_step_width(p, m));
+        packed += tl__packed_size(mini_rows(p, m), mini_step_width(p, m));
     }
     p->start_min = (uint64_t)start_min;
     p->start_range = (uint64_t)start_max - (uint64_t)start_min;
@@ -275,42 +270,18 @@ static void plan_make(struct plan *p, const uint64_t *values, uint32_t count, ui
     plan_delta(p, front);
 }
 
-static uint8_t *put_narrow(uint8_t *out, uint64_t value, uint32_t bytes)
-{
-    for (uint32_t i = 0; i < bytes; i++)
-        *out++ = (uint8_t)(value >> (8 * i));
-    return out;
-}
-
-/* The header, with its size to be set by finish_payload. */
-static uint8_t *put_header(uint8_t *out, enum tl_encoding kind, uint32_t a, uint32_t b)
-{
-    out[0] = (uint8_t)kind;
-    out[1] = TL__LAYER_NONE;
-    out[2] = (uint8_t)a;
-    out[3] = (uint8_t)b;
-    return out + TL__HEADER_BYTES;
-}
-
-static size_t finish_payload(uint8_t *payload, const uint8_t *end)
-{
-    size_t size = (size_t)(end - payload);
-    tl_put_u32le(payload + 4, (uint32_t)(size - TL__HEADER_BYTES));
-    return size;
-}
-
 static uint8_t *put_scaled_header(const struct plan *p, enum tl_encoding kind, uint32_t a,
                                   uint64_t base, uint8_t *out)
 {
-    out = put_header(out, kind, a, p->scale == 1 ? 0 : TL__FLAG_SCALED);
-    out = put_narrow(out, base, 8);
-    return p->scale == 1 ? out : put_narrow(out, p->scale, 8);
+    out = tl__put_header(out, kind, a, p->scale == 1 ? 0 : TL__FLAG_SCALED);
+    out = tl__put_narrow(out, base, 8);
+    return p->scale == 1 ? out : tl__put_narrow(out, p->scale, 8);
 }
 
 static size_t write_constant(const struct plan *p, uint8_t *out)
 {
-    uint8_t *next = put_header(out, TL_ENC_CONSTANT, 0, 0);
-    return finish_payload(out, put_narrow(next, p->base, 8));
+    uint8_t *next = tl__put_header(out, TL_ENC_CONSTANT, 0, 0);
+    return tl__finish_payload(out, tl__put_narrow(next, p->base, 8));
 }
 
 static size_t write_raw(const struct plan *p, uint8_t *out)
@@ -318,7 +289,7 @@ static size_t write_raw(const struct plan *p, uint8_t *out)
     uint32_t bytes = tl__byte_width(p->range);
     uint8_t *next = put_scaled_header(p, TL_ENC_RAW, bytes, p->base, out);
     tl__kernels->pack(p->u, 8 * bytes, p->count, 0, next);
-    return finish_payload(out, next + (size_t)p->count * bytes);
+    return tl__finish_payload(out, next + (size_t)p->count * bytes);
 }
 
 static size_t write_for(const struct plan *p, uint8_t *out)
@@ -330,14 +301,14 @@ static size_t write_for(const struct plan *p, uint8_t *out)
         *next++ = widths[m] = (uint8_t)tl__bit_width(p->mini[m].max - reference);
     }
     for (uint32_t m = 0; m < p->minis; m++)
-        next = put_narrow(next, p->mini[m].min, p->for_bytes);
+        next = tl__put_narrow(next, p->mini[m].min, p->for_bytes);
     for (uint32_t m = 0; m < p->minis; m++) {
         uint64_t reference = p->for_bytes ? p->mini[m].min : 0;
         tl__kernels->pack(p->u + (size_t)m * TL__MINI_ROWS, widths[m], mini_rows(p, m), reference,
                           next);
-        next += packed_size(mini_rows(p, m), widths[m]);
+        next += tl__packed_size(mini_rows(p, m), widths[m]);
     }
-    return finish_payload(out, next);
+    return tl__finish_payload(out, next);
 }
 
 static size_t write_delta(const struct plan *p, uint8_t *out)
@@ -346,15 +317,15 @@ static size_t write_delta(const struct plan *p, uint8_t *out)
     uint32_t step_bytes = tl__byte_width(p->step_range);
     uint8_t *next = put_scaled_header(p, TL_ENC_DELTA, start_bytes | step_bytes << 4,
                                       p->base + p->scale * p->start_min, out);
-    next = put_narrow(next, p->step_min, 8);
+    next = tl__put_narrow(next, p->step_min, 8);
     for (uint32_t m = 0; m < p->minis; m++)
         *next++ = (uint8_t)mini_step_width(p, m);
     for (uint32_t m = 0; m < p->minis; m++) {
         uint64_t start = p->u[m * TL__MINI_ROWS] - mini_step(p, m);
-        next = put_narrow(next, start - p->start_min, start_bytes);
+        next = tl__put_narrow(next, start - p->start_min, start_bytes);
     }
     for (uint32_t m = 0; m < p->minis; m++)
-        next = put_narrow(next, mini_step(p, m) - p->step_min, step_bytes);
+        next = tl__put_narrow(next, mini_step(p, m) - p->step_min, step_bytes);
     for (uint32_t m = 0; m < p->minis; m++) {
         const uint64_t *u = p->u + (size_t)m * TL__MINI_ROWS;
         uint64_t steps[TL__MINI_ROWS];
@@ -363,9 +334,9 @@ static size_t write_delta(const struct plan *p, uint8_t *out)
         for (uint32_t i = 1; i < rows; i++)
             steps[i] = u[i] - u[i - 1];
         tl__kernels->pack(steps, width, rows, mini_step(p, m), next);
-        next += packed_size(rows, width);
+        next += tl__packed_size(rows, width);
     }
-    return finish_payload(out, next);
+    return tl__finish_payload(out, next);
 }
 
 /* The smallest of the leaves. Where sizes are close the one that decodes faster wins: RAW before
@@ -512,7 +483,8 @@ static uint32_t dict_make(struct tl_encoder *e, const struct plan *p, size_t wor
     uint32_t sampled = p->count / (p->count / SAMPLE_ROWS + 1);
     if (guess > 32 && guess * 64 > sampled * 62)
         return 0; /* nearly all distinct */
-    size_t least = TL__HEADER_BYTES * 4 + guess + packed_size(p->count, tl__bit_width(guess - 1U));
+    size_t least =
+        TL__HEADER_BYTES * 4 + guess + tl__packed_size(p->count, tl__bit_width(guess - 1U));
     if (least >= worth && row_bytes <= (guess > 256 ? 2 : 1))
         return 0;
     uint32_t size = p->range < BITMAP_RANGE ? distinct_by_bitmap(e, p) : distinct_by_hash(e, p);
@@ -524,11 +496,11 @@ static uint32_t dict_make(struct tl_encoder *e, const struct plan *p, size_t wor
 static size_t write_dict(struct tl_encoder *e, uint32_t size, uint32_t count, bool bytewise,
                          uint8_t *out)
 {
-    uint8_t *next = put_header(out, TL_ENC_DICT, 0, 0);
-    next = put_narrow(next, size, 4);
+    uint8_t *next = tl__put_header(out, TL_ENC_DICT, 0, 0);
+    next = tl__put_narrow(next, size, 4);
     next += encode_leaf(e, e->keys, size, false, next);
     next += encode_leaf(e, e->indexes, count, bytewise, next);
-    return finish_payload(out, next);
+    return tl__finish_payload(out, next);
 }
 
 /* ---- Runs ---- */
@@ -548,8 +520,8 @@ static uint32_t runs_make(struct tl_encoder *e, const uint64_t *values, uint32_t
 /* Uses the dictionary's work space. */
 static size_t write_runs(struct tl_encoder *e, uint32_t runs, bool bytewise, uint8_t *out)
 {
-    uint8_t *next = put_header(out, TL_ENC_RLE, 0, 0);
-    next = put_narrow(next, runs, 4);
+    uint8_t *next = tl__put_header(out, TL_ENC_RLE, 0, 0);
+    next = tl__put_narrow(next, runs, 4);
     struct plan p;
     plan_make(&p, e->run_values, runs, e->scaled);
     uint32_t row_bytes = tl__byte_width(p.range);
@@ -565,7 +537,7 @@ static size_t write_runs(struct tl_encoder *e, uint32_t runs, bool bytewise, uin
     }
     next += size;
     next += encode_leaf(e, e->run_ends, runs, false, next);
-    return finish_payload(out, next);
+    return tl__finish_payload(out, next);
 }
 
 /* ---- The zstd layer ---- */
@@ -710,9 +682,30 @@ static enum tl_code check_input(uint32_t count, const struct tl_encode_options *
                                 struct tl_status *st)
 {
     tl_assert(opt->zstd_level >= 0 && opt->zstd_level <= 19);
+    tl_assert(opt->effort == TL_EFFORT_BEST || opt->effort == TL_EFFORT_FAST);
     if (count > ROWS_MAX)
         return TL_FAIL(st, TL_INVALID, "%u rows in one payload; the limit is %d", count, ROWS_MAX);
     return TL_OK;
+}
+
+static bool is_fast(uint32_t count, const struct tl_encode_options *opt)
+{
+    return opt->effort == TL_EFFORT_FAST && count > 0;
+}
+
+/* TL_EFFORT_FAST: one form, and zstd over it where it is asked for and pays. */
+static enum tl_code encode_fast(struct tl_encoder *e, const void *values, uint32_t width,
+                                uint32_t count, const struct tl_encode_options *opt,
+                                struct tl_buffer *out, struct tl_status *st)
+{
+    struct form *form = &e->forms[LEAF];
+    form->size = tl__encode_fast(values, width, count, e->run_values, e->run_ends, form->bytes);
+    if (opt->zstd_level > 0 && form->size >= ZSTD_BYTES_MIN) {
+        size_t got = deflate_form(e, opt->zstd_level, form, e->frames[0]);
+        if (got && got < form->size - form->size * ZSTD_GAIN_PERCENT / 100)
+            return put_payload(out, e->frames[0], got, st);
+    }
+    return put_payload(out, form->bytes, form->size, st);
 }
 
 enum tl_code tl_encode_i64(struct tl_encoder *e, const int64_t *values, uint32_t count,
@@ -720,7 +713,11 @@ enum tl_code tl_encode_i64(struct tl_encoder *e, const int64_t *values, uint32_t
                            struct tl_status *st)
 {
     enum tl_code rc = check_input(count, opt, st);
-    return rc ? rc : encode_numbers(e, (const uint64_t *)values, count, opt, out, st);
+    if (rc)
+        return rc;
+    if (is_fast(count, opt))
+        return encode_fast(e, values, 8, count, opt, out, st);
+    return encode_numbers(e, (const uint64_t *)values, count, opt, out, st);
 }
 
 enum tl_code tl_encode_u32(struct tl_encoder *e, const uint32_t *values, uint32_t count,
@@ -730,6 +727,8 @@ enum tl_code tl_encode_u32(struct tl_encoder *e, const uint32_t *values, uint32_
     enum tl_code rc = check_input(count, opt, st);
     if (rc)
         return rc;
+    if (is_fast(count, opt))
+        return encode_fast(e, values, 4, count, opt, out, st);
     for (uint32_t i = 0; i < count; i++)
         e->values[i] = values[i];
     return encode_numbers(e, e->values, count, opt, out, st);
@@ -742,6 +741,8 @@ enum tl_code tl_encode_u8(struct tl_encoder *e, const uint8_t *values, uint32_t 
     enum tl_code rc = check_input(count, opt, st);
     if (rc)
         return rc;
+    if (is_fast(count, opt))
+        return encode_fast(e, values, 1, count, opt, out, st);
     for (uint32_t i = 0; i < count; i++)
         e->values[i] = values[i];
     return encode_numbers(e, e->values, count, opt, out, st);
@@ -754,6 +755,8 @@ enum tl_code tl_encode_f64(struct tl_encoder *e, const double *values, uint32_t 
     enum tl_code rc = check_input(count, opt, st);
     if (rc)
         return rc;
+    if (is_fast(count, opt))
+        return encode_fast(e, values, 8, count, opt, out, st);
     if (count)
         memcpy(e->values, values, count * sizeof(*values));
     return encode_numbers(e, e->values, count, opt, out, st);
@@ -798,20 +801,20 @@ enum tl_code tl_encode_bitmap(struct tl_encoder *e, const uint64_t *bits, uint32
     /* A run costs at least two bits; many runs are not worth a look. */
     uint32_t runs = bit_runs_make(e, bits, count, count / 4 + 1);
     if (count == 0 || runs == 1) {
-        uint8_t *next = put_header(raw->bytes, TL_ENC_BITS_SAME, first, 0);
-        return put_payload(out, raw->bytes, finish_payload(raw->bytes, next), st);
+        uint8_t *next = tl__put_header(raw->bytes, TL_ENC_BITS_SAME, first, 0);
+        return put_payload(out, raw->bytes, tl__finish_payload(raw->bytes, next), st);
     }
-    uint8_t *next = put_header(raw->bytes, TL_ENC_BITS_RAW, 0, 0);
+    uint8_t *next = tl__put_header(raw->bytes, TL_ENC_BITS_RAW, 0, 0);
     for (uint32_t i = 0; i < bytes; i++)
         *next++ = (uint8_t)(bits[i / 8] >> (i % 8 * 8));
     if (count % 8)
         next[-1] &= (uint8_t)((1U << (count % 8)) - 1);
-    raw->size = finish_payload(raw->bytes, next);
+    raw->size = tl__finish_payload(raw->bytes, next);
     if (runs) {
-        next = put_header(rle->bytes, TL_ENC_BITS_RUNS, first, 0);
-        next = put_narrow(next, runs, 4);
+        next = tl__put_header(rle->bytes, TL_ENC_BITS_RUNS, first, 0);
+        next = tl__put_narrow(next, runs, 4);
         next += encode_leaf(e, e->run_ends, runs, false, next);
-        rle->size = finish_payload(rle->bytes, next);
+        rle->size = tl__finish_payload(rle->bytes, next);
     }
     const struct form *best = rle->size && rle->size < raw->size ? rle : raw;
     if (opt->zstd_level > 0 && best->size >= ZSTD_BYTES_MIN) {

@@ -68,8 +68,14 @@ enum tl_encoding {
     TL_ENC_STR_HEX = 34    /* lengths, two lower-case hexadecimal digits a byte */
 };
 
+enum tl_encode_effort {
+    TL_EFFORT_BEST = 0, /* tries what may win and keeps the smallest: cold packs */
+    TL_EFFORT_FAST = 1  /* chooses from one pass of statistics, encodes once: hot packs */
+};
+
 struct tl_encode_options {
     int zstd_level; /* 0: no zstd layer; 1 … 19 otherwise */
+    enum tl_encode_effort effort;
 };
 
 /* Work space of encoding: about 1 MiB, and a zstd context made when first used. */
@@ -143,6 +149,15 @@ void tl_decode_f64(struct tl_decoder *d, struct tl_slice inflated, uint32_t coun
  * last word behind hi - lo are cleared. */
 void tl_decode_bitmap(struct tl_decoder *d, struct tl_slice inflated, uint32_t count, uint32_t lo,
                       uint32_t hi, uint64_t *out);
+
+/* The values of rows[0 … n), each below `count`, in any order: out[i] is the value of rows[i].
+ * CONSTANT, RAW and FOR (also as indexes of a DICT) answer each row in constant time without
+ * decoding its neighbours; other forms decode up to 256 rows around it, and again only when the
+ * next row lies elsewhere, so rows that ascend cost least. */
+void tl_decode_at_u32(struct tl_decoder *d, struct tl_slice inflated, uint32_t count,
+                      const uint32_t *rows, uint32_t n, uint32_t *out);
+void tl_decode_at_i64(struct tl_decoder *d, struct tl_slice inflated, uint32_t count,
+                      const uint32_t *rows, uint32_t n, int64_t *out);
 
 /* The greatest value that tl_decode_u32 gives for any row (0 when count is 0): a caller that uses
  * the values as dictionary codes compares it with the dictionary's size once per block. From the

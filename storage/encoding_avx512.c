@@ -176,4 +176,5 @@ const struct tl__kernels tl__kernels_avx512 = {
     .pack = c_pack,
     .stats = c_stats,
     .mini_stats = c_mini_stats,
+    .fast_stats = c_fast_stats,
 };

@@ -37,6 +37,14 @@ struct tl__mini_stats {
     int64_t step_min, step_max; /* INT64_MAX, INT64_MIN when there is one row */
 };
 
+/* All of it about one mini-block in one pass, values and steps taken as signed; `changes`
+ * counts unequal neighbours. */
+struct tl__fast_stats {
+    int64_t min, max;
+    int64_t step_min, step_max; /* INT64_MAX, INT64_MIN when there is one row */
+    uint32_t changes;
+};
+
 /* One table per instruction set. `in` of the decoding ones is readable TL_PAYLOAD_PAD bytes
  * beyond the last bit asked for; `out` gets exactly `count` values. All sums wrap. */
 struct tl__kernels {
@@ -67,6 +75,7 @@ struct tl__kernels {
     void (*pack)(const uint64_t *in, uint32_t width, uint32_t count, uint64_t sub, uint8_t *out);
     void (*stats)(const uint64_t *v, uint32_t count, struct tl__value_stats *out);
     void (*mini_stats)(const uint64_t *v, uint32_t count, struct tl__mini_stats *out);
+    void (*fast_stats)(const uint64_t *v, uint32_t count, struct tl__fast_stats *out);
 };
 
 extern const struct tl__kernels tl__kernels_portable;
@@ -93,12 +102,49 @@ size_t tl__leaf_encode(struct tl_encoder *e, const uint64_t *values, uint32_t co
 uint64_t *tl__encoder_values(struct tl_encoder *e);
 size_t tl__zstd_deflate(struct tl_encoder *e, int level, const uint8_t *in, size_t size,
                         uint8_t *out, size_t capacity);
+/* The form that one pass of statistics promises to be smallest, of values that lie in `width`
+ * bytes each (1, 4: unsigned; 8); written to `out` of TL__META_MAX bytes, returns its size. The
+ * run arrays have room for TL_ENCODE_ROWS_MAX each. */
+size_t tl__encode_fast(const void *values, uint32_t width, uint32_t count, uint64_t *run_values,
+                       uint64_t *run_ends, uint8_t *out);
+
 /* Work space of the pages of strings: leaves of lengths and two texts. */
 struct tl__text_space {
     uint8_t leaf[3][TL__META_MAX];
     struct tl_buffer text[3];
 };
 struct tl__text_space *tl__encoder_text(struct tl_encoder *e);
+
+/* Writing payloads: a header whose size tl__finish_payload sets, and narrow fields. Each returns
+ * what is behind. */
+static inline uint8_t *tl__put_header(uint8_t *out, enum tl_encoding kind, uint32_t a, uint32_t b)
+{
+    out[0] = (uint8_t)kind;
+    out[1] = TL__LAYER_NONE;
+    out[2] = (uint8_t)a;
+    out[3] = (uint8_t)b;
+    return out + TL__HEADER_BYTES;
+}
+
+static inline size_t tl__finish_payload(uint8_t *payload, const uint8_t *end)
+{
+    size_t size = (size_t)(end - payload);
+    tl_put_u32le(payload + 4, (uint32_t)(size - TL__HEADER_BYTES));
+    return size;
+}
+
+static inline uint8_t *tl__put_narrow(uint8_t *out, uint64_t value, uint32_t bytes)
+{
+    for (uint32_t i = 0; i < bytes; i++)
+        *out++ = (uint8_t)(value >> (8 * i));
+    return out;
+}
+
+/* Bytes of `rows` packed values. */
+static inline size_t tl__packed_size(uint32_t rows, uint32_t width)
+{
+    return ((size_t)rows * width + 7) / 8;
+}
 
 /* How many bytes hold a value: 0 (only zero), 1, 2, 4 or 8. */
 static inline uint32_t tl__byte_width(uint64_t value)

@@ -26,6 +26,7 @@ const struct tl__kernels tl__kernels_portable = {
     .pack = c_pack,
     .stats = c_stats,
     .mini_stats = c_mini_stats,
+    .fast_stats = c_fast_stats,
 };
 
 const struct tl__kernels *tl__kernels = &tl__kernels_portable;

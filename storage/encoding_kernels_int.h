@@ -135,11 +135,45 @@ TL__KERNEL uint32_t c_max_u32(const uint32_t *v, uint32_t count)
     return max;
 }
 
-TL__KERNEL void c_pack(const uint64_t *in, uint32_t width, uint32_t count, uint64_t sub,
-                       uint8_t *out)
+/* Eight values of a width that the compiler knows become that many bytes: it unrolls all of it. */
+static inline __attribute__((always_inline)) void
+pack_eights(const uint64_t *in, uint32_t width, uint32_t groups, uint64_t sub, uint8_t *out)
 {
-    if (width == 0)
-        return;
+    for (uint32_t g = 0; g < groups; g++, in += 8) {
+        uint64_t word = 0;
+        uint32_t fill = 0;
+#pragma GCC unroll 8
+        for (uint32_t i = 0; i < 8; i++) {
+            uint64_t x = in[i] - sub;
+            word |= x << fill;
+            fill += width;
+            if (fill >= 64) {
+                memcpy(out, &word, 8);
+                out += 8;
+                fill -= 64;
+                word = fill ? x >> (width - fill) : 0;
+            }
+        }
+        if (fill) { /* fill is a multiple of 8: what lies behind is written next, or is room */
+            memcpy(out, &word, 8);
+            out += fill / 8;
+        }
+    }
+}
+
+#define TL__PACK_CASE(w)                                                                           \
+    case w:                                                                                        \
+        pack_eights(in, w, groups, sub, out);                                                      \
+        break;
+#define TL__PACK_CASES(w)                                                                          \
+    TL__PACK_CASE(w)                                                                               \
+    TL__PACK_CASE(w + 1)                                                                           \
+    TL__PACK_CASE(w + 2)                                                                           \
+    TL__PACK_CASE(w + 3)
+
+TL__KERNEL void c_pack_any(const uint64_t *in, uint32_t width, uint32_t count, uint64_t sub,
+                           uint8_t *out)
+{
     uint64_t word = 0;
     uint32_t fill = 0;
     for (uint32_t i = 0; i < count; i++) {
@@ -155,6 +189,48 @@ TL__KERNEL void c_pack(const uint64_t *in, uint32_t width, uint32_t count, uint6
     }
     if (fill)
         memcpy(out, &word, 8);
+}
+
+TL__KERNEL void c_pack(const uint64_t *in, uint32_t width, uint32_t count, uint64_t sub,
+                       uint8_t *out)
+{
+    uint32_t groups = count / 8;
+    switch (width) {
+    case 0:
+        return;
+        TL__PACK_CASES(1)
+        TL__PACK_CASES(5)
+        TL__PACK_CASES(9)
+        TL__PACK_CASES(13)
+        TL__PACK_CASES(17)
+        TL__PACK_CASES(21)
+        TL__PACK_CASES(25)
+        TL__PACK_CASES(29)
+        TL__PACK_CASES(33)
+        TL__PACK_CASES(37)
+        TL__PACK_CASES(41)
+    default:
+        groups = 0;
+        break;
+    }
+    c_pack_any(in + 8 * (size_t)groups, width, count - 8 * groups, sub,
+               out + (size_t)groups * width);
+}
+
+TL__KERNEL void c_fast_stats(const uint64_t *v, uint32_t count, struct tl__fast_stats *out)
+{
+    int64_t min = (int64_t)v[0], max = (int64_t)v[0];
+    int64_t step_min = INT64_MAX, step_max = INT64_MIN;
+    uint64_t changes = 0;
+    for (uint32_t i = 1; i < count; i++) {
+        int64_t x = (int64_t)v[i], step = (int64_t)(v[i] - v[i - 1]);
+        min = x < min ? x : min;
+        max = x > max ? x : max;
+        step_min = step < step_min ? step : step_min;
+        step_max = step > step_max ? step : step_max;
+        changes += step != 0;
+    }
+    *out = (struct tl__fast_stats){min, max, step_min, step_max, (uint32_t)changes};
 }
 
 TL__KERNEL void c_stats(const uint64_t *v, uint32_t count, struct tl__value_stats *out)

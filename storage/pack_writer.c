@@ -248,7 +248,10 @@ static enum tl_code block_finish(struct tl_pack_writer *w, struct tl_status *st)
     }
     if (!constant) {
         uint64_t offset = here(w);
-        struct tl_encode_options opt = {.zstd_level = w->options.block_level};
+        struct tl_encode_options opt = {
+            .zstd_level = w->options.block_level,
+            .effort = w->options.block_level == 0 ? TL_EFFORT_FAST : TL_EFFORT_BEST,
+        };
         size_t before = w->out.size;
         rc = tl_block_encode(w->encoder, c->type.kind, w->values, nulls ? w->validity : NULL, rows,
                              nulls, &opt, w->key, offset, &w->out, st);

@@ -169,6 +169,33 @@ static void check_slice(struct tl_slice inflated, const uint64_t *values, uint32
     free(bytes);
 }
 
+/* Scattered rows, in no order and ascending. */
+static void check_at(struct tl_slice inflated, const uint64_t *values, uint32_t count)
+{
+    for (uint32_t n = 0; n <= 1200; n += n < 4 ? 1 : n) {
+        uint32_t *rows = malloc(n * 4 + 4), *narrow = malloc(n * 4 + GUARD);
+        int64_t *wide = malloc(n * 8 + GUARD);
+        for (uint32_t i = 0; i < n; i++)
+            rows[i] = n % 2 ? (uint32_t)(chance() % count) : (uint32_t)((uint64_t)i * count / n);
+        memset((uint8_t *)wide + n * 8, 0x5A, GUARD);
+        memset((uint8_t *)narrow + n * 4, 0x5A, GUARD);
+        tl_decode_at_i64(decoder, inflated, count, rows, n, wide);
+        tl_decode_at_u32(decoder, inflated, count, rows, n, narrow);
+        for (uint32_t i = 0; i < n; i++)
+            if ((uint64_t)wide[i] != values[rows[i]] || narrow[i] != (uint32_t)values[rows[i]])
+                fail_msg("%s: row %u of %u alone: %llx instead of %llx", tl_payload_name(inflated),
+                         rows[i], count, (unsigned long long)wide[i],
+                         (unsigned long long)values[rows[i]]);
+        for (uint32_t i = 0; i < GUARD; i++) {
+            assert_int_equal(((uint8_t *)wide)[n * 8 + i], 0x5A);
+            assert_int_equal(((uint8_t *)narrow)[n * 4 + i], 0x5A);
+        }
+        free(rows);
+        free(narrow);
+        free(wide);
+    }
+}
+
 static void check_runs(struct tl_slice inflated, const uint64_t *values, uint32_t count,
                        uint32_t lo, uint32_t hi)
 {
@@ -202,6 +229,8 @@ static void check_inflated(struct tl_slice inflated, const uint64_t *values, uin
         assert_int_equal(tl_payload_max_u32(decoder, inflated, count), max);
         check_slice(inflated, values, count, 0, count);
         check_runs(inflated, values, count, 0, count);
+        if (count)
+            check_at(inflated, values, count);
         if (count <= 24) {
             for (uint32_t lo = 0; lo <= count; lo++)
                 for (uint32_t hi = lo; hi <= count; hi++) {
@@ -235,10 +264,18 @@ static void check_inflated(struct tl_slice inflated, const uint64_t *values, uin
     }
 }
 
+/* Levels below 0: TL_EFFORT_FAST with level -1 - level. */
+static struct tl_encode_options options_of(int level)
+{
+    if (level < 0)
+        return (struct tl_encode_options){.zstd_level = -1 - level, .effort = TL_EFFORT_FAST};
+    return (struct tl_encode_options){.zstd_level = level};
+}
+
 /* Encodes with every kernel set and a fresh encoder too: one result. */
 static struct tl_buffer encode(const uint64_t *values, uint32_t count, int level)
 {
-    struct tl_encode_options opt = {level};
+    struct tl_encode_options opt = options_of(level);
     struct tl_status st = TL_STATUS_INIT;
     struct tl_buffer first, other;
     tl_buffer_init(&first, "first", 1 << 20);
@@ -265,8 +302,8 @@ static void round_trip(const uint64_t *values, uint32_t count)
 {
     uint64_t *copy = malloc(count * 8 + 8); /* ends where the heap block ends */
     memcpy(copy, values, count * 8);
-    const int levels[] = {0, 1, 3};
-    for (size_t l = 0; l < 3; l++) {
+    const int levels[] = {0, 1, 3, -1, -2};
+    for (size_t l = 0; l < 5; l++) {
         struct tl_buffer payload = encode(copy, count, levels[l]);
         struct tl_slice inflated = inflate(tl_buffer_slice(&payload));
         check_inflated(inflated, copy, count);
@@ -420,11 +457,10 @@ static void expected_encodings_win(void **state)
     free(v);
 }
 
-static void narrow_types_round_trip(void **state)
+static void round_trip_narrow(int level)
 {
-    (void)state;
     struct tl_status st = TL_STATUS_INIT;
-    struct tl_encode_options opt = {1};
+    struct tl_encode_options opt = options_of(level);
     struct tl_buffer out;
     tl_buffer_init(&out, "out", 1 << 20);
     uint32_t *v = malloc(5000 * 4), *got = malloc(5000 * 4);
@@ -474,6 +510,14 @@ static void narrow_types_round_trip(void **state)
     free(got_flags);
     free(d);
     free(got_d);
+}
+
+static void narrow_types_round_trip(void **state)
+{
+    (void)state;
+    round_trip_narrow(1);
+    round_trip_narrow(-1);
+    round_trip_narrow(-2);
 }
 
 /* ---- Hand-made payloads: random bits, every width, references, scales ---- */
@@ -632,7 +676,7 @@ static void bitmaps_round_trip(void **state)
                                             : r % 200 != 0;
                     set ? tl_bit_set(bits, i) : tl_bit_clear(bits, i);
                 }
-                struct tl_encode_options opt = {level};
+                struct tl_encode_options opt = options_of(level);
                 struct tl_buffer out;
                 tl_buffer_init(&out, "bits", 1 << 16);
                 assert_ok(&st, tl_encode_bitmap(encoder, bits, count, &opt, &out, &st));
@@ -723,7 +767,7 @@ static void strings_round_trip(void **state)
                 seed = shape;
                 uint32_t count = counts[c];
                 make_strings(shape, v, count);
-                struct tl_encode_options opt = {level};
+                struct tl_encode_options opt = options_of(level);
                 struct tl_buffer out, again;
                 tl_buffer_init(&out, "page", 1 << 20);
                 tl_buffer_init(&again, "page", 1 << 20);
@@ -807,7 +851,7 @@ static void put_golden(struct tl_buffer *file, uint32_t count, const struct tl_b
 static void make_golden(struct tl_buffer *file, bool zstd)
 {
     struct tl_status st = TL_STATUS_INIT;
-    struct tl_encode_options opt = {zstd ? 3 : 0};
+    struct tl_encode_options opt = {.zstd_level = zstd ? 3 : 0};
     static const uint32_t shapes[] = {0, 2, 3, 5, 6, 7, 9, 10, 12};
     uint64_t v[GOLDEN_ROWS], bits[GOLDEN_ROWS / 64 + 1] = {0};
     struct tl_buffer payload;
