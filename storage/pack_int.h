@@ -43,9 +43,9 @@ enum {
     PAGE_ALONE_BYTES = 16 << 10,  /* a string from this size on has a page of its own */
     PAGE_BYTES_MAX = TL_STRINGS_BYTES_MAX,
 
-    MINI_MERCHANTS = 128,                    /* merchants of one mini-page: widths stay narrow */
-    PAGE_MINIS = 64,                         /* mini-pages under one checksum */
-    MERCHANTS_RESIDENT_BYTES_MAX = 16 << 10, /* smaller merchant indexes stay in memory */
+    MINI_MERCHANTS = 128,             /* merchants of one mini-page: widths stay narrow */
+    PAGE_MINIS = 16,                  /* mini-pages under one checksum: about 6 KiB */
+    MERCHANTS_AHEAD_BYTES = 16 << 10, /* before an index, read and cached with it */
 };
 
 /* ---- writing, as merging does it: codes that are already of the new dictionary ---- */
@@ -122,8 +122,7 @@ struct tl_segment {
     uint32_t merchant_page_count;
     const int64_t *mini_merchants; /* the first merchant of each mini-page */
     const struct tl__mini *minis;
-    const uint64_t *merchant_pages;    /* offsets in the pack, merchant_page_count + 1 */
-    const uint8_t *resident_merchants; /* all pages, padded; NULL: they are read by the page */
+    const uint64_t *merchant_pages; /* offsets in the pack, merchant_page_count + 1 */
     uint64_t merchant_bytes;
 
     struct tl_arena arena; /* all of the above */
@@ -180,6 +179,10 @@ TL_CHECK enum tl_code tl__page_pin(const struct tl__column *c, uint32_t page,
 /* The body of a page of the merchant index, padded by 16 bytes. */
 TL_CHECK enum tl_code tl__merchant_page_pin(const struct tl_segment *s, uint32_t page,
                                             struct tl_cached **out, struct tl_status *st);
+
+/* Puts a page that was read already into the cache, if there is one with room. */
+TL_CHECK enum tl_code tl__merchant_page_put(const struct tl_segment *s, uint32_t page,
+                                            struct tl_slice stored, struct tl_status *st);
 
 /* Brings all pages of strings into the cache, in few reads. */
 TL_CHECK enum tl_code tl__pages_prefetch(const struct tl__column *c, struct tl_read_stats *stats,

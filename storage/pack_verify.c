@@ -364,6 +364,8 @@ enum tl_code tl_segment_inspect(const struct tl_segment *s, struct tl_segment_in
     uint32_t index = (uint32_t)(s->info - s->pack->infos);
     *out = (struct tl_segment_inspect){.index_bytes = s->pack->index_sizes[index],
                                        .merchant_bytes = s->merchant_bytes,
-                                       .resident_bytes = tl_segment_resident_bytes(s)};
+                                       .resident_bytes = tl_segment_resident_bytes(s),
+                                       .merchant_resident_bytes =
+                                           tl__index_minis_bytes(s->mini_count)};
     return TL_OK;
 }

@@ -343,27 +343,21 @@ static enum tl_code load_minis(struct loading *l, struct tl_status *st)
     return TL_OK;
 }
 
-/* Keeps a small merchant index in memory: `before` are the bytes before the index. */
-static enum tl_code keep_merchants(struct loading *l, const uint8_t *index, uint64_t before,
-                                   struct tl_status *st)
+/* The merchant pages that lie wholly in the `before` bytes before the index go into the cache. */
+static enum tl_code cache_merchants(struct loading *l, const uint8_t *index, uint64_t before,
+                                    struct tl_status *st)
 {
-    struct tl_segment *s = l->segment;
-    if (s->merchant_bytes == 0 || s->merchant_bytes > MERCHANTS_RESIDENT_BYTES_MAX ||
-        s->merchant_bytes > before)
-        return TL_OK;
-    const uint8_t *from = index - s->merchant_bytes;
-    for (uint32_t i = 0; i < s->merchant_page_count; i++) {
-        uint64_t size = s->merchant_pages[i + 1] - s->merchant_pages[i];
-        const uint8_t *page = from + (s->merchant_pages[i] - l->merchant_offset);
-        if (!tl_unit_hash_is(tl_get_u64le(page), page + UNIT_HASH_BYTES,
-                             (size_t)size - UNIT_HASH_BYTES, l->pack->key, s->merchant_pages[i]))
-            return TL_FAIL(st, TL_CORRUPT, "merchant page %u does not match its checksum", i);
+    const struct tl_segment *s = l->segment;
+    for (uint32_t i = s->merchant_page_count; i-- > 0;) {
+        uint64_t offset = s->merchant_pages[i];
+        if (l->index_offset - offset > before)
+            break;
+        struct tl_slice stored = tl_slice_of(index - (l->index_offset - offset),
+                                             (size_t)(s->merchant_pages[i + 1] - offset));
+        enum tl_code rc = tl__merchant_page_put(s, i, stored, st);
+        if (rc)
+            return rc;
     }
-    uint8_t *kept = tl_arena_calloc(&s->arena, 1, (size_t)s->merchant_bytes + 16, st);
-    if (!kept)
-        return st->code;
-    memcpy(kept, from, (size_t)s->merchant_bytes);
-    s->resident_merchants = kept;
     return TL_OK;
 }
 
@@ -424,14 +418,13 @@ enum tl_code tl__segment_load(struct tl_pack *p, uint32_t index, struct tl_segme
                         .index_offset = p->index_offsets[index],
                         .decoder = tl_block_decoder(st)};
     struct tl_buffer bytes;
-    tl_buffer_init(&bytes, "segment index",
-                   INDEX_BYTES_MAX + MERCHANTS_RESIDENT_BYTES_MAX + (1 << 10));
+    tl_buffer_init(&bytes, "segment index", INDEX_BYTES_MAX + MERCHANTS_AHEAD_BYTES + (1 << 10));
     tl_buffer_init(&l.scratch, "segment index array", TL_PAYLOAD_BYTES_MAX + TL_PAYLOAD_PAD);
 
-    /* A small merchant index stands just before: it comes with the same read. */
+    /* The last merchant pages stand just before: they come with the same read. */
     uint64_t before = l.index_offset - s->info->offset;
-    if (before > MERCHANTS_RESIDENT_BYTES_MAX)
-        before = MERCHANTS_RESIDENT_BYTES_MAX;
+    if (before > MERCHANTS_AHEAD_BYTES)
+        before = MERCHANTS_AHEAD_BYTES;
     size_t size = (size_t)(before + p->index_sizes[index]);
     uint8_t *data = l.decoder ? tl_buffer_reserve(&bytes, size) : NULL;
     enum tl_code rc = l.decoder ? tl_buffer_check(&bytes, st) : st->code;
@@ -440,7 +433,7 @@ enum tl_code tl__segment_load(struct tl_pack *p, uint32_t index, struct tl_segme
     if (!rc)
         rc = load_index(&l, tl_slice_of(data + before, p->index_sizes[index]), st);
     if (!rc)
-        rc = keep_merchants(&l, data + before, before, st);
+        rc = cache_merchants(&l, data + before, before, st);
     tl_buffer_deinit(&bytes);
     tl_buffer_deinit(&l.scratch);
     if (rc) {
@@ -545,7 +538,7 @@ void tl_column_block(const struct tl_column *column, uint32_t index, struct tl_b
 
 /* A mini-page, ready to be searched. */
 struct mini {
-    struct tl_cached *pin; /* NULL when resident */
+    struct tl_cached *pin;
     const uint8_t *merchants, *rows;
     uint64_t first_merchant;
     uint32_t first_row;
@@ -563,17 +556,10 @@ static enum tl_code mini_open(const struct tl_segment *s, uint32_t index, struct
                         .merchant_width = m->merchant_width,
                         .row_width = m->row_width,
                         .count = mini_size(s, index)};
-    const uint8_t *body;
-    if (s->resident_merchants) {
-        body = s->resident_merchants + (s->merchant_pages[page] - s->merchant_pages[0]) +
-               UNIT_HASH_BYTES;
-    } else {
-        enum tl_code rc = tl__merchant_page_pin(s, page, &mini.pin, st);
-        if (rc)
-            return rc;
-        body = mini.pin->data;
-    }
-    mini.merchants = body + m->offset;
+    enum tl_code rc = tl__merchant_page_pin(s, page, &mini.pin, st);
+    if (rc)
+        return rc;
+    mini.merchants = mini.pin->data + m->offset;
     mini.rows = mini.merchants + tl__bits_bytes(mini.count, mini.merchant_width);
     *out = mini;
     return TL_OK;
@@ -581,8 +567,7 @@ static enum tl_code mini_open(const struct tl_segment *s, uint32_t index, struct
 
 static void mini_close(const struct tl_segment *s, struct mini *m)
 {
-    if (m->pin)
-        tl__pin_release(s->pack, m->pin);
+    tl__pin_release(s->pack, m->pin);
 }
 
 /* Where entry `i` of mini-page `index` begins; i == count: where the next one does. Bounded. */

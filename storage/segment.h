@@ -191,9 +191,10 @@ struct tl_column_inspect {
     uint32_t zstd_blocks;
 };
 struct tl_segment_inspect {
-    uint64_t index_bytes;    /* of the whole index */
-    uint64_t merchant_bytes; /* merchant pages */
-    uint64_t resident_bytes;
+    uint64_t index_bytes;             /* of the whole index */
+    uint64_t merchant_bytes;          /* merchant pages */
+    uint64_t resident_bytes;          /* the index in memory */
+    uint64_t merchant_resident_bytes; /* of these, the top of the merchant index */
 };
 /* Reads the blocks' headers of one segment; columns has tl_segment_column_count places. */
 TL_CHECK enum tl_code tl_segment_inspect(const struct tl_segment *s, struct tl_segment_inspect *out,

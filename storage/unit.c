@@ -218,15 +218,37 @@ enum tl_code tl__page_pin(const struct tl__column *c, uint32_t page, struct tl_r
     return unit_pin(&u, stats, out, st);
 }
 
+static struct unit merchants_unit(const struct tl_segment *s, uint32_t page)
+{
+    return (struct unit){.kind = UNIT_MERCHANTS,
+                         .pack = s->pack,
+                         .index = page,
+                         .offset = s->merchant_pages[page],
+                         .size = (uint32_t)(s->merchant_pages[page + 1] - s->merchant_pages[page])};
+}
+
 enum tl_code tl__merchant_page_pin(const struct tl_segment *s, uint32_t page,
                                    struct tl_cached **out, struct tl_status *st)
 {
-    struct unit u = {.kind = UNIT_MERCHANTS,
-                     .pack = s->pack,
-                     .index = page,
-                     .offset = s->merchant_pages[page],
-                     .size = (uint32_t)(s->merchant_pages[page + 1] - s->merchant_pages[page])};
+    struct unit u = merchants_unit(s, page);
     return unit_pin(&u, NULL, out, st);
+}
+
+enum tl_code tl__merchant_page_put(const struct tl_segment *s, uint32_t page,
+                                   struct tl_slice stored, struct tl_status *st)
+{
+    if (!s->pack->cache)
+        return TL_OK;
+    struct unit u = merchants_unit(s, page);
+    tl_assert(stored.size == u.size);
+    struct tl_cached *pin = NULL;
+    enum tl_code rc = unit_publish(&u, stored, true, &pin, st);
+    if (!rc)
+        tl__pin_release(s->pack, pin);
+    if (rc != TL_LIMIT)
+        return rc;
+    tl_status_clear(st); /* it is read when it is asked for */
+    return TL_OK;
 }
 
 /* ---- many at once ---- */

@@ -416,6 +416,65 @@ static void look_up(struct tl_pack **packs, struct tl_arena *arena)
     free(first);
 }
 
+/* One segment of 100,000 merchants with three rows each: what its merchant index costs. */
+static void merchant_index(struct tl_io *io)
+{
+    enum { MERCHANTS = 100000, ROWS = 3 * MERCHANTS, ROUNDS = 10 };
+    struct tl_pack_id id = {.number = 1u << 20, .table = 1, .kind = TL_PACK_MERGE};
+    struct tl_pack_options options = TL_PACK_OPTIONS_COLD;
+    struct tl_segment_meta meta = {.table = 1, .start_us = INT64_MIN, .end_us = INT64_MAX};
+    struct tl_pack_writer *w;
+    struct tl_pack_info info;
+    struct tl_pack *p;
+    struct tl_cache *cache;
+    struct tl_segment *s;
+    struct tl_segment_inspect x;
+    struct tl_column_inspect c[2];
+    static int64_t values[TL_VECTOR_ROWS_MAX];
+    check(tl_pack_create(io, &id, &options, &w, &st));
+    check(tl_pack_segment_begin(w, &meta, ROWS, &st));
+    for (uint32_t k = 1; k <= 2; k++) {
+        struct tl_type type = tl_type_of(k == 1 ? TL_BIGINT : TL_TIMESTAMPTZ);
+        check(tl_pack_column_begin(w, k, type, &st));
+        for (uint32_t lo = 0, n; lo < ROWS; lo += n) {
+            n = ROWS - lo < TL_VECTOR_ROWS_MAX ? ROWS - lo : TL_VECTOR_ROWS_MAX;
+            for (uint32_t i = 0; i < n; i++) {
+                uint32_t m = (lo + i) / 3; /* ids with gaps of 1 to 15, as a shard's have */
+                values[i] = k == 1 ? (int64_t)m * 8 + (int64_t)(tl_hash_u64(m) & 7) : lo + i;
+            }
+            struct tl_vector v = {.type = type, .count = n, .data = values};
+            check(tl_pack_column_append(w, &v, &st));
+        }
+        check(tl_pack_column_end(w, &st));
+    }
+    check(tl_pack_segment_end(w, &st));
+    check(tl_pack_finish(w, &info, &st));
+    tl_pack_info_deinit(&info);
+    check(tl_cache_new((size_t)1 << 28, &cache, &st));
+    check(tl_pack_open(io, &id, cache, &p, &st));
+    check(tl_pack_segment(p, 0, &s, &st));
+    check(tl_segment_inspect(s, &x, c, &st));
+    uint64_t sum = 0;
+    double begin = 0;
+    for (int round = 0; round < ROUNDS; round++) {
+        if (round == 1)
+            begin = cpu_s(); /* the pages are cached by now */
+        for (uint32_t i = 0; i < MERCHANTS; i++) {
+            uint32_t m = (uint32_t)((uint64_t)i * 7919 % MERCHANTS), lo, hi;
+            check(tl_segment_find_merchant(s, (int64_t)m * 8 + (int64_t)(tl_hash_u64(m) & 7), &lo,
+                                           &hi, &st));
+            sum += hi - lo;
+        }
+    }
+    printf("\n%d merchants in one segment: find_merchant %.0f ns; per merchant %.2f bytes on disk, "
+           "%.2f resident (%llu rows)\n",
+           MERCHANTS, (cpu_s() - begin) / (ROUNDS - 1) / MERCHANTS * 1e9,
+           (double)x.merchant_bytes / MERCHANTS, (double)x.merchant_resident_bytes / MERCHANTS,
+           (unsigned long long)sum);
+    tl_pack_unref(p);
+    tl_cache_free(cache);
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 2) {
@@ -508,6 +567,7 @@ int main(int argc, char **argv)
     scan(merged, "revenue", &arena);
     tl_arena_reset(&arena);
     look_up(merged, &arena);
+    merchant_index(io);
     begin = cpu_s();
     for (uint32_t i = 0; i < SHARDS; i++) {
         struct tl_pack_counts counts;
