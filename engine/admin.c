@@ -389,6 +389,8 @@ enum tl_code tally_status(struct tally *db, struct tl_buffer *json, struct tl_st
     struct tl_cache_stats cache;
     tl_snapshot_take(db, &snapshot);
     tl_cache_stats(db->cache, &cache);
+    struct tl_event_ids_stats ids;
+    tl_event_ids_stats(db->state.ids, &ids);
     const struct tl_version *v = snapshot.version;
     struct totals all = {0};
     struct tl_counters *c = &db->counters;
@@ -430,13 +432,16 @@ enum tl_code tally_status(struct tally *db, struct tl_buffer *json, struct tl_st
         json,
         "\"cache_bytes\":%llu,\"cache_hits\":%llu,\"cache_misses\":%llu,\"memory_limit\":%zu,"
         "\"batches\":%llu,\"ingested_rows\":%llu,\"refused_rows\":%llu,\"duplicates\":%llu,"
+        "\"duplicate_rows\":%llu,\"event_id_bytes\":%llu,\"event_id_asked\":%llu,"
         "\"groups\":%llu,\"flushes\":%llu,\"merges\":%llu,\"queries\":%llu}",
         (unsigned long long)cache.bytes, (unsigned long long)cache.hits,
         (unsigned long long)cache.misses, db->options.memory_bytes,
         (unsigned long long)load(&c->batches), (unsigned long long)load(&c->rows),
         (unsigned long long)load(&c->refused), (unsigned long long)load(&c->duplicates),
-        (unsigned long long)load(&c->groups), (unsigned long long)load(&c->flushes),
-        (unsigned long long)load(&c->merges), (unsigned long long)load(&c->queries));
+        (unsigned long long)load(&c->duplicate_rows), (unsigned long long)ids.bytes,
+        (unsigned long long)ids.asked, (unsigned long long)load(&c->groups),
+        (unsigned long long)load(&c->flushes), (unsigned long long)load(&c->merges),
+        (unsigned long long)load(&c->queries));
     tl_snapshot_release(&snapshot);
     return tl_buffer_check(json, st);
 }
@@ -489,6 +494,9 @@ void tally_metrics(struct tally *db, struct tl_buffer *out)
     put_counter(out, "ingest_refused_rows_total", "Rows refused.", (double)load(&c->refused));
     put_counter(out, "ingest_duplicate_batches_total", "Batches that were stored before.",
                 (double)load(&c->duplicates));
+    put_counter(out, "ingest_duplicate_rows_total",
+                "Rows left out, since their event was stored before.",
+                (double)load(&c->duplicate_rows));
     put_counter(out, "ingest_failed_batches_total", "Batches refused whole.",
                 (double)load(&c->failed_batches));
     put_counter(out, "ingest_bytes_total", "Bytes of batches stored.",

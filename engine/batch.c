@@ -449,7 +449,7 @@ enum tl_code tl_batch_decode(struct tl_slice body, const struct tl_table *table,
         if (f.number == BATCH_COLUMNS &&
             decode_column(f.bytes, table, (uint32_t)rows, arena, columns, st))
             return st->code;
-    *out = (struct tl_batch){table, (uint32_t)rows, columns};
+    *out = (struct tl_batch){.table = table, .rows = (uint32_t)rows, .columns = columns};
     return TL_OK;
 }
 
@@ -606,9 +606,10 @@ void tl_refused_text(const struct tl_table *t, const struct tl_refused *r, char 
         [TL_ROW_DECIMAL] = "has more than 18 digits",
         [TL_ROW_PROPS] = ("is no Props message within the limits (64 keys, keys to 64 bytes, "
                           "values to 4096)"),
+        [TL_ROW_DUPLICATE] = "names an event that is stored already",
     };
     const char *name = r->column < t->info.column_count ? t->info.columns[r->column].name : "?";
-    const char *reason = r->reason <= TL_ROW_PROPS ? reasons[r->reason] : "is refused";
+    const char *reason = r->reason <= TL_ROW_DUPLICATE ? reasons[r->reason] : "is refused";
     snprintf(buf, size, "column %s %s", name, reason);
 }
 

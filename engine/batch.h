@@ -38,6 +38,7 @@ struct tl_batch {
     const struct tl_table *table;
     uint32_t rows;
     struct tl_batch_column *columns; /* one per info.columns of the table */
+    uint32_t duplicates;             /* rows left out by event id; known once applied */
 };
 
 static inline bool tl_batch_valid(const struct tl_batch_column *c, uint32_t row)
@@ -62,7 +63,8 @@ enum tl_refusal_reason {
     TL_ROW_TEXT_UTF8,  /* not UTF-8, or holds a NUL */
     TL_ROW_TEXT_LONG,  /* longer than 64 KiB */
     TL_ROW_DECIMAL,    /* more than 18 digits */
-    TL_ROW_PROPS       /* not a Props message, or past its limits */
+    TL_ROW_PROPS,      /* not a Props message, or past its limits */
+    TL_ROW_DUPLICATE   /* this event is stored already; found at apply, never in the log */
 };
 
 /* One refused row. */

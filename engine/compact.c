@@ -393,6 +393,14 @@ enum tl_code tl_merge_step(struct tally *db, bool *did, struct tl_status *st)
     struct tl_pack_info info = {.segment_count = 0};
     struct tl_live_pack *pack = NULL;
     uint64_t begun = tl_clock_mono_ns(db->clock);
+    if (tl_event_ids_wants_rebuild(db->state.ids)) {
+        version = tl_current_acquire(&db->current);
+        TL_IGNORE(tl_event_ids_rebuild(db->state.ids, version, &db->closing, st));
+        tl_version_unref(version);
+        version = NULL;
+        if (st->code)
+            return st->code;
+    }
     *did = find_step(db, &step, &in, &version);
     if (!*did)
         return TL_OK;

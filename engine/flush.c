@@ -302,6 +302,11 @@ enum tl_code tl_flush_seal(struct tally *db, struct tl_seal *seal, struct tl_sta
     if (rows > 0 && (write_pack(db, &id, seal, &info, st) ||
                      tl_live_pack_open(db->io, db->cache, &id, info.hash, &pack, st)))
         goto done;
+    /* Before the memtables leave the version: an event id is known in one of the two at any time.
+     */
+    for (uint32_t i = 0; i < seal->count; i++)
+        if (tl_event_ids_flushed(db->state.ids, seal->memtables[i], st))
+            goto done;
     pthread_mutex_lock(&db->version_lock);
     if (!install_locked(db, seal, pack, &info, st)) {
         tl_assert(!db->seals || db->seals == seal);

@@ -331,7 +331,9 @@ static enum tl_code recover(struct tally *db, struct tl_status *st)
     }
     if (state_from_manifest(db, st) || db->options.read_only)
         return st->code;
-    if (remove_orphans(db, st))
+    db->state.current = &db->current;
+    if (remove_orphans(db, st) ||
+        tl_event_ids_open(db->state.ids, tl_current_peek(&db->current), st))
         return st->code;
     struct tl_log_options options = {
         .file_bytes = db->options.log_file_bytes ? db->options.log_file_bytes : DEFAULT_LOG_FILE,

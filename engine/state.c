@@ -84,6 +84,8 @@ enum tl_code tl_state_init(struct tl_state *s, struct tl_status *st)
     memset(s, 0, sizeof(*s));
     tl_schema_store_init(&s->schemas);
     s->log_time_us = INT64_MIN;
+    if (tl_event_ids_new(0, &s->ids, st))
+        return st->code;
     return tl_producers_init(&s->producers, st);
 }
 
@@ -92,6 +94,7 @@ void tl_state_deinit(struct tl_state *s)
     for (uint32_t i = 0; i < s->active_count; i++)
         tl_memtable_unref(s->active[i]);
     tl_producers_deinit(&s->producers);
+    tl_event_ids_free(s->ids);
     tl_schema_store_deinit(&s->schemas);
 }
 
@@ -157,7 +160,21 @@ enum tl_code tl_state_apply_batch(struct tl_state *s, const struct tl_record_bat
     struct tl_memtable *m = NULL;
     if (active_get(s, batch->table, &m, st))
         return st->code;
-    return tl_memtable_apply(m, batch, r->refused, r->refused_count, position, r->received_at_us,
+    const struct tl_refused *left_out = r->refused;
+    uint32_t left_out_count = r->refused_count;
+    if (tl_event_ids_has(batch)) {
+        struct tl_version *version = tl_current_acquire(s->current);
+        TL_IGNORE(tl_event_ids_filter(s->ids, m, version, batch, r->refused, r->refused_count,
+                                      scratch, &left_out, &left_out_count, st));
+        tl_version_unref(version);
+        if (st->code)
+            return st->code;
+        batch->duplicates = left_out_count - r->refused_count;
+        s->rows -= batch->duplicates;
+        if (batch->rows == left_out_count)
+            return TL_OK;
+    }
+    return tl_memtable_apply(m, batch, left_out, left_out_count, position, r->received_at_us,
                              scratch, st);
 }
 

@@ -18,6 +18,7 @@
 #define TALLY_ENGINE_STATE_H
 
 #include "engine/batch.h"
+#include "engine/event_ids.h"
 #include "engine/memtable.h"
 #include "engine/producers.h"
 #include "engine/program.h"
@@ -67,11 +68,14 @@ void tl_seal_free(struct tl_seal *s);
 struct tl_state {
     struct tl_schema_store schemas;
     struct tl_producers producers;
-    uint64_t position;     /* of the last record applied */
-    int64_t log_time_us;   /* greatest received_at */
-    uint64_t seal_number;  /* of the last seal */
-    uint64_t compact_seal; /* seals up to this one are asked to be merged whole */
-    bool tables_changed;   /* a TABLE record since the last seal */
+    struct tl_event_ids *ids;
+    struct tl_current *current; /* whose segments event ids are looked for in; borrowed, set
+                                   before the first batch */
+    uint64_t position;          /* of the last record applied */
+    int64_t log_time_us;        /* greatest received_at */
+    uint64_t seal_number;       /* of the last seal */
+    uint64_t compact_seal;      /* seals up to this one are asked to be merged whole */
+    bool tables_changed;        /* a TABLE record since the last seal */
     uint32_t active_count;
     struct tl_memtable *active[TL_TABLES_MAX]; /* ascending by table id */
     /* Memtables made since the taker last emptied the list (they are also in `active`). */

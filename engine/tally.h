@@ -89,13 +89,14 @@ struct tally_refusal {
 };
 
 struct tally_ack {
-    enum tl_code code; /* TL_OK: durable and visible. Else the batch was refused whole */
-    const char *text;  /* the sentence of a refusal */
-    uint64_t position; /* in the log */
-    uint32_t rows;     /* stored */
-    uint32_t refused;  /* rows left out, kept in the reject file */
-    bool duplicate;    /* this (producer, sequence) was stored before: nothing was added */
-    uint32_t told;     /* refusals with their reasons, the first ones */
+    enum tl_code code;       /* TL_OK: durable and visible. Else the batch was refused whole */
+    const char *text;        /* the sentence of a refusal */
+    uint64_t position;       /* in the log */
+    uint32_t rows;           /* stored */
+    uint32_t refused;        /* rows left out, kept in the reject file */
+    uint32_t duplicate_rows; /* rows left out: events that were stored before (event id) */
+    bool duplicate;          /* this (producer, sequence) was stored before: nothing was added */
+    uint32_t told;           /* refusals with their reasons, the first ones */
     const struct tally_refusal *refusals;
 };
 

@@ -209,7 +209,8 @@ static void finish_batch(struct tally *db, struct tl_item *item)
     if (item->stored && item->st.code == TL_OK) {
         const struct tl_record_batch *r = &item->record;
         ack.refused = r->refused_count;
-        ack.rows = item->decoded.rows - r->refused_count;
+        ack.duplicate_rows = item->decoded.duplicates;
+        ack.rows = item->decoded.rows - r->refused_count - ack.duplicate_rows;
         ack.refusals = told;
         for (; ack.told < r->refused_count && ack.told < TALLY_REFUSALS_TOLD_MAX; ack.told++) {
             told[ack.told].row = r->refused[ack.told].row;
@@ -219,6 +220,8 @@ static void finish_batch(struct tally *db, struct tl_item *item)
         atomic_fetch_add_explicit(&db->counters.batches, 1, memory_order_relaxed);
         atomic_fetch_add_explicit(&db->counters.rows, ack.rows, memory_order_relaxed);
         atomic_fetch_add_explicit(&db->counters.refused, ack.refused, memory_order_relaxed);
+        atomic_fetch_add_explicit(&db->counters.duplicate_rows, ack.duplicate_rows,
+                                  memory_order_relaxed);
         atomic_fetch_add_explicit(&db->counters.body_bytes, item->batch.body.size,
                                   memory_order_relaxed);
         if (ack.refused > 0)

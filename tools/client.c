@@ -691,6 +691,9 @@ static bool ack_decode(struct tl_slice message, struct tl_client_ack *out)
         case 8 << 3:
             ack.position = number;
             break;
+        case 9 << 3:
+            ack.duplicate_rows = (uint32_t)number;
+            break;
         default:
             break;
         }

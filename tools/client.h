@@ -52,7 +52,7 @@ enum tl_client_ack_code {
 struct tl_client_ack {
     uint64_t sequence;
     uint32_t code; /* enum tl_client_ack_code */
-    uint32_t rows, refused;
+    uint32_t rows, refused, duplicate_rows;
     bool duplicate;
     struct tl_slice message; /* why it was refused; lives during the call */
     uint32_t first_row;      /* of the first refusal told */

@@ -15,6 +15,7 @@ enum {
     RESPONSE_DUPLICATE = 6,
     RESPONSE_REFUSALS = 7,
     RESPONSE_POSITION = 8,
+    RESPONSE_DUPLICATE_ROWS = 9,
     REFUSAL_ROW = 1,
     REFUSAL_REASON = 2
 };
@@ -103,4 +104,5 @@ void tl_append_response_encode(uint64_t sequence, const struct tally_ack *ack,
         tl_pb_put_bytes(out, REFUSAL_REASON, tl_slice_of(r->reason, n));
     }
     tl_pb_put_uint(out, RESPONSE_POSITION, ack->position);
+    tl_pb_put_uint(out, RESPONSE_DUPLICATE_ROWS, ack->duplicate_rows);
 }
