@@ -699,10 +699,10 @@ void tl_writer_main(void *arg)
         tl_arena_init(&w->groups[i].arena, &db->ingest, GROUP_ARENA_CHUNK);
     w->open = &w->groups[0];
     for (;;) {
-        if (db->options.no_background)
-            work_inline(w);
         if (w->in_flight && must_pause(db))
             complete_in_flight(w);
+        if (db->options.no_background)
+            work_inline(w);
         if (!w->in_flight) {
             look_at_cursors(w);
             trim_log(db);
