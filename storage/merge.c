@@ -206,11 +206,15 @@ static enum tl_code add_kept(struct merge *m, struct sequence *s, uint32_t input
     return TL_OK;
 }
 
-static enum tl_code find_partition(struct merge *m, int64_t ts, struct tl_status *st)
+/* The partition of ts, into m->partition; false: it lies before that partition, in none. */
+static bool find_partition(struct merge *m, int64_t ts)
 {
-    const struct tl_segment_meta *p = &m->partitions[m->partition];
-    if (ts >= p->start_us && ts < p->end_us)
-        return TL_OK;
+    const struct tl_segment_meta *p;
+    if (m->partition < m->partition_count) {
+        p = &m->partitions[m->partition];
+        if (ts >= p->start_us && ts < p->end_us)
+            return true;
+    }
     uint32_t lo = 0, hi = m->partition_count;
     while (lo < hi) {
         uint32_t mid = (lo + hi) / 2;
@@ -219,11 +223,8 @@ static enum tl_code find_partition(struct merge *m, int64_t ts, struct tl_status
         else
             hi = mid;
     }
-    if (lo == m->partition_count || m->partitions[lo].start_us > ts)
-        return TL_FAIL(st, TL_INVALID, "a row at %lld us belongs to no partition of the merge",
-                       (long long)ts);
     m->partition = lo;
-    return TL_OK;
+    return lo < m->partition_count && m->partitions[lo].start_us <= ts;
 }
 
 /* Rows of one merchant and input, ascending in time: one partition after the other. */
@@ -231,15 +232,21 @@ static enum tl_code add_run(struct merge *m, uint32_t input, uint32_t row, const
                             uint32_t count, struct tl_status *st)
 {
     for (uint32_t i = 0; i < count;) {
-        enum tl_code rc = find_partition(m, ts[i], st);
-        if (rc)
-            return rc;
-        int64_t end_us = m->partitions[m->partition].end_us;
+        bool inside = find_partition(m, ts[i]);
+        if (!inside && !m->options->leave_others)
+            return TL_FAIL(st, TL_INVALID, "a row at %lld us belongs to no partition of the merge",
+                           (long long)ts[i]);
         uint32_t n = count - i;
+        int64_t end_us = INT64_MAX; /* where the partition ends, or the next one begins */
+        if (m->partition < m->partition_count)
+            end_us =
+                inside ? m->partitions[m->partition].end_us : m->partitions[m->partition].start_us;
         if (ts[count - 1] >= end_us)
             for (n = 1; ts[i + n] < end_us; n++)
                 ;
-        rc = add_kept(m, &m->sequences[m->partition], input, row + i, n, st);
+        enum tl_code rc = TL_OK;
+        if (inside)
+            rc = add_kept(m, &m->sequences[m->partition], input, row + i, n, st);
         if (rc)
             return rc;
         i += n;
@@ -263,9 +270,11 @@ static enum tl_code read_i64(struct tl_cursor *cur, uint32_t lo, uint32_t hi, in
 static enum tl_code keys_refill(struct merge *m, uint32_t input, struct tl_status *st)
 {
     struct keys *k = &m->keys[input];
-    uint32_t rows = tl_segment_rows(m->inputs[input].segment);
+    const struct tl_merge_input *in = &m->inputs[input];
+    uint32_t end = in->hi ? in->hi : tl_segment_rows(in->segment);
     k->base += k->count;
-    k->count = rows - k->base < SLICE_ROWS ? rows - k->base : SLICE_ROWS;
+    k->count = SLICE_ROWS - k->base % SLICE_ROWS; /* to the slice's end: it lies in one block */
+    k->count = end - k->base < k->count ? end - k->base : k->count;
     k->pos = 0;
     if (k->count == 0) {
         k->ended = true;
@@ -413,6 +422,7 @@ static enum tl_code pass_keys(struct merge *m, struct tl_status *st)
         k->merchant_cursor.window = &k->merchant_window;
         k->ts_cursor.window = &k->ts_window;
         k->last_merchant = k->last_ts = INT64_MIN;
+        k->base = m->inputs[i].lo;
         if (!rc)
             rc = keys_refill(m, i, st);
     }
@@ -734,6 +744,8 @@ enum tl_code tl_merge(struct tl_io *io, const struct tl_pack_id *id,
     if (input_count > TL_MERGE_INPUTS_MAX)
         return TL_FAIL(st, TL_LIMIT, "a merge of %u segments, more than %d", input_count,
                        TL_MERGE_INPUTS_MAX);
+    for (uint32_t i = 0; i < input_count; i++)
+        tl_assert(inputs[i].lo <= inputs[i].hi || inputs[i].hi == 0);
     for (uint32_t i = 0; i < input_count; i++)
         if (!tl_segment_column(inputs[i].segment, TL_COLUMN_MERCHANT) ||
             tl_segment_pack(inputs[i].segment)->id.kind == TL_PACK_DERIVED)

@@ -30,6 +30,7 @@ enum { TL_MERGE_INPUTS_MAX = 255 };
 struct tl_merge_input {
     struct tl_segment *segment;
     const uint64_t *kept; /* bit r set: row r goes on; NULL: all do */
+    uint32_t lo, hi;      /* of the segment's rows only [lo, hi); hi 0: all */
 };
 
 struct tl_merge_options {
@@ -37,10 +38,12 @@ struct tl_merge_options {
     struct tl_budget *budget;          /* for the merge itself; NULL: no limit */
     const _Atomic bool *cancel;        /* read once per vector; NULL: never */
     _Atomic uint64_t *progress_values; /* values written so far, relaxed; NULL: not told */
+    bool leave_others; /* rows of no partition are left out, another merge takes them */
 };
 
 /* Merges inputs (oldest first) into the pack *id, one segment per partition that has rows, in the
- * order of `partitions`, which are disjoint, ascending by start_us and together hold every row.
+ * order of `partitions`, which are disjoint, ascending by start_us and together hold every row
+ * (but for leave_others).
  * A partition's meta is written as given. When no row is left, no pack is made and
  * out->segment_count is 0. *out as from tl_pack_finish, also what it says on durability. */
 TL_CHECK enum tl_code tl_merge(struct tl_io *io, const struct tl_pack_id *id,

@@ -113,6 +113,7 @@ struct tl_pack_options {
     int text_level;           /* zstd level of string pages; 0: not compressed */
     int block_level;          /* zstd level tried on blocks (cold packs); 0: light encodings only */
     struct tl_budget *budget; /* charged for dictionaries in flight; NULL: no limit */
+    bool omit_empty;          /* leave out columns that hold NULL alone */
 };
 /* What a flush uses (its packs are merged soon: strings are front-coded, zstd would be a fifth of
  * its cost), and what a merge into a partition uses. */

@@ -877,6 +877,11 @@ static enum tl_code column_end(struct tl_pack_writer *w, struct tl_status *st)
     enum tl_code rc = c->fill > 0 ? block_finish(w, st) : TL_OK;
     if (rc)
         return rc;
+    /* Left out: what a segment holds follows from its rows, not from which of its sources knew the
+     * column. */
+    if (w->options.omit_empty && c->nulls == c->rows)
+        return TL_OK;
+    w->info.columns++;
     if (c->type.kind == TL_TEXT)
         c->code_sets = c->code_sets && w->dict.count <= CODE_SET_STRINGS_MAX;
 
@@ -913,7 +918,6 @@ enum tl_code tl_pack_column_end(struct tl_pack_writer *w, struct tl_status *st)
     rc = column_end(w, st);
     if (rc)
         return poison(w, st);
-    w->info.columns++;
     w->state = STATE_SEGMENT;
     return TL_OK;
 }

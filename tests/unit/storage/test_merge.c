@@ -107,7 +107,10 @@ static void twin(const struct world *w, const struct tl_segment_meta *p, struct 
     for (uint32_t i = 0; i < w->input_count; i++)
         for (uint32_t row = 0; row < w->models[i].rows; row++) {
             int64_t ts = w->models[i].values[1][row];
+            const struct tl_merge_input *in = &w->inputs[i];
             if (ts < p->start_us || ts >= p->end_us || (w->kept[i] && !tl_bit_get(w->kept[i], row)))
+                continue;
+            if (in->hi && (row < in->lo || row >= in->hi))
                 continue;
             places[n++] = (struct place){w->models[i].values[0][row], ts, i, row};
         }
@@ -134,11 +137,19 @@ static void get_file(struct world *w, struct tl_buffer *out)
     assert_ok(&st, tl_io_sim_get(w->sim, tl_pack_name(&merge_id, name), out, &st));
 }
 
+/* With `part`, of each input some rows only, and rows before the first partition and after the last
+ * one are left to other merges. */
 static void check(uint32_t input_count, uint32_t rows, uint32_t merchants, uint32_t partition_count,
-                  bool drop, uint64_t seed)
+                  bool drop, bool part, uint64_t seed)
 {
     struct world w;
     world_make(&w, input_count, rows, merchants, drop, seed);
+    struct rng r = {seed};
+    for (uint32_t i = 0; part && i < input_count; i++) {
+        uint32_t n = w.models[i].rows;
+        w.inputs[i].lo = rng_below(&r, n);
+        w.inputs[i].hi = w.inputs[i].lo + 1 + rng_below(&r, n - w.inputs[i].lo);
+    }
     struct tl_segment_meta partitions[PARTITIONS_MAX];
     int64_t end = (int64_t)input_count * DAY / 2 + DAY;
     for (uint32_t p = 0; p < partition_count; p++)
@@ -150,12 +161,20 @@ static void check(uint32_t input_count, uint32_t rows, uint32_t merchants, uint3
             .start_us = p == 0 ? 0 : end / (int64_t)partition_count * p,
             .end_us = p + 1 == partition_count ? end : end / (int64_t)partition_count * (p + 1),
             .provenance = {p}};
+    if (part) {
+        partitions[0].start_us += DAY / 3;
+        partitions[partition_count - 1].end_us -= DAY / 2;
+        if (partition_count > 2)
+            partitions[1].end_us -= DAY / 5; /* a hole */
+    }
 
     _Atomic uint64_t progress = 0;
     struct tl_budget budget;
     tl_budget_init(&budget, "merge memory", 256 << 20, NULL);
-    struct tl_merge_options options = {
-        .pack = TL_PACK_OPTIONS_COLD, .budget = &budget, .progress_values = &progress};
+    struct tl_merge_options options = {.pack = TL_PACK_OPTIONS_COLD,
+                                       .budget = &budget,
+                                       .progress_values = &progress,
+                                       .leave_others = part};
     struct tl_pack_info info;
     assert_ok(&st, tl_merge(w.io, &merge_id, w.inputs, input_count, partitions, partition_count,
                             &options, &info, &st));
@@ -212,15 +231,24 @@ static void check(uint32_t input_count, uint32_t rows, uint32_t merchants, uint3
 static void merges_equal_the_twin(void **state)
 {
     (void)state;
-    check(1, 3000, 20, 1, false, 1);
-    check(2, 5000, 1, 1, false, 2);     /* one merchant, interleaved in time */
-    check(2, 20000, 5000, 1, false, 3); /* many merchants of few rows */
-    check(3, 12000, 50, 4, false, 4);
-    check(8, 6000, 300, 5, false, 5);
-    check(8, 6000, 300, 3, true, 6);
-    check(17, 800, 40, 2, false, 7);
-    check(40, 300, 10, 16, true, 8);
-    check(4, 30000, 3, 2, true, 9);
+    check(1, 3000, 20, 1, false, false, 1);
+    check(2, 5000, 1, 1, false, false, 2);     /* one merchant, interleaved in time */
+    check(2, 20000, 5000, 1, false, false, 3); /* many merchants of few rows */
+    check(3, 12000, 50, 4, false, false, 4);
+    check(8, 6000, 300, 5, false, false, 5);
+    check(8, 6000, 300, 3, true, false, 6);
+    check(17, 800, 40, 2, false, false, 7);
+    check(40, 300, 10, 16, true, false, 8);
+    check(4, 30000, 3, 2, true, false, 9);
+}
+
+static void parts_of_a_merge_equal_the_twin(void **state)
+{
+    (void)state;
+    check(1, 9000, 20, 1, false, true, 11);
+    check(2, 5000, 1, 2, false, true, 12);
+    check(4, 12000, 200, 4, false, true, 13);
+    check(9, 6000, 30, 5, true, true, 14);
 }
 
 static void nothing_left_is_no_pack(void **state)
@@ -299,6 +327,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(merges_equal_the_twin),
+        cmocka_unit_test(parts_of_a_merge_equal_the_twin),
         cmocka_unit_test(nothing_left_is_no_pack),
         cmocka_unit_test(failures_leave_nothing),
     };
