@@ -4,6 +4,9 @@
 add_executable(bench_encoding tools/bench_encoding.c)
 target_link_libraries(bench_encoding PRIVATE tl_storage)
 
+add_executable(bench_cache tools/bench_cache.c)
+target_link_libraries(bench_cache PRIVATE tl_storage m)
+
 # What the command line and its tests share: everything in tools/ but the programs' mains.
 add_library(tl_tools STATIC
     tools/batch_file.c

@@ -79,6 +79,7 @@ struct tl_scan {
     uint32_t column_count;
     struct tl_scan_column *columns;
     int64_t ts_min_us, ts_max_us;
+    bool all_merchants; /* blocks are passed once */
     uint32_t predicate_count;
     const struct tl_predicate *predicates;
     struct segment_scan **segments; /* for closing */
@@ -440,6 +441,7 @@ static enum tl_code scan_open(struct tl_source *source, const struct tl_scan_spe
         narrowed.merchants = &src->merchant;
         narrowed.merchant_count = 1;
     }
+    scan->all_merchants = narrowed.merchant_count == 0;
     if (!empty && open_all(scan, &narrowed, st))
         goto fail;
     *out = scan;
@@ -606,13 +608,14 @@ static enum tl_code props_vector(struct tl_scan *scan, struct morsel_state *m, u
 
 /* ---- rows of a segment ---- */
 
-static enum tl_code read_cursor(struct morsel_state *m, uint32_t slot, const struct tl_column *c,
-                                const struct tl_dict *dict, uint32_t lo, uint32_t hi,
-                                struct tl_vector *out, struct tl_status *st)
+static enum tl_code read_cursor(const struct tl_scan *scan, struct morsel_state *m, uint32_t slot,
+                                const struct tl_column *c, const struct tl_dict *dict, uint32_t lo,
+                                uint32_t hi, struct tl_vector *out, struct tl_status *st)
 {
     if (!m->cursor_open[slot]) {
         if (tl_cursor_init(&m->cursors[slot], c, dict, &m->arena, &m->stats, st))
             return st->code;
+        m->cursors[slot].once = scan->all_merchants;
         m->cursor_open[slot] = true;
     }
     return tl_cursor_read(&m->cursors[slot], lo, hi, NULL, out, st);
@@ -627,8 +630,8 @@ static enum tl_code read_segment_column(struct tl_scan *scan, struct morsel_stat
         null_vector(scan->columns[i].type, hi - lo, out);
         return TL_OK;
     }
-    return read_cursor(m, 2 * i + part, c->column, c->reader_open ? &c->reader.dict : NULL, lo, hi,
-                       out, st);
+    return read_cursor(scan, m, 2 * i + part, c->column, c->reader_open ? &c->reader.dict : NULL,
+                       lo, hi, out, st);
 }
 
 /* The rows [lo, hi) that lie in the time range; *count of them in `selection`. */
@@ -640,7 +643,7 @@ static enum tl_code select_ts(struct tl_scan *scan, struct morsel_state *m, uint
     const struct tl_column *c = tl_segment_column(m->work->segment->segment, TL_COLUMN_TS);
     if (!c)
         return TL_FAIL(st, TL_CORRUPT, "a segment has no ts column");
-    if (read_cursor(m, 2 * scan->column_count, c, NULL, lo, hi, &v, st))
+    if (read_cursor(scan, m, 2 * scan->column_count, c, NULL, lo, hi, &v, st))
         return st->code;
     const int64_t *ts = v.data;
     uint32_t n = 0;

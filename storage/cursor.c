@@ -43,7 +43,7 @@ static enum tl_code move(struct tl_cursor *cur, const struct tl__column *c, uint
     if (cur->window) {
         rc = tl__window_block(cur->window, c, block, &cur->image, st);
     } else {
-        rc = tl__block_pin(c, block, cur->stats, &cur->pin, st);
+        rc = tl__block_pin(c, block, cur->once, cur->stats, &cur->pin, st);
         if (!rc)
             cur->image = cur->pin->data;
     }

@@ -168,8 +168,8 @@ void tl__pin_release(struct tl_pack *p, struct tl_cached *pin);
 /* The memory is the holder's alone, not the cache's. */
 bool tl__pin_private(const struct tl_cached *pin);
 
-/* The image of a block with bytes on disk, through the cache. */
-TL_CHECK enum tl_code tl__block_pin(const struct tl__column *c, uint32_t block,
+/* The image of a block with bytes on disk, through the cache. `once`: a scan passes by. */
+TL_CHECK enum tl_code tl__block_pin(const struct tl__column *c, uint32_t block, bool once,
                                     struct tl_read_stats *stats, struct tl_cached **out,
                                     struct tl_status *st);
 /* The inflated page of strings. */

@@ -131,6 +131,7 @@ struct tl_cursor {
     const struct tl_dict *dict;  /* goes into DICT vectors */
     struct tl_read_stats *stats; /* may be NULL */
     struct tl__window *window;   /* read past the cache through it; NULL: through the cache */
+    bool once;                   /* set after init by a scan, which the cache need not remember */
     struct tl_cached *pin;       /* the block's image, or NULL */
     const uint8_t *image;        /* of the block */
     uint32_t block;              /* its index; UINT32_MAX: none */

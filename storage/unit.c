@@ -34,9 +34,12 @@ bool tl__pin_private(const struct tl_cached *pin)
     return pin->note[0] == NOTE_PRIVATE;
 }
 
-static struct tl_cached *pin_lookup(struct tl_pack *p, uint64_t offset)
+static struct tl_cached *pin_lookup(struct tl_pack *p, uint64_t offset, bool once)
 {
-    return p->cache ? tl_cache_get(p->cache, p->key, offset) : NULL;
+    if (!p->cache)
+        return NULL;
+    return once ? tl_cache_glance(p->cache, p->key, offset)
+                : tl_cache_get(p->cache, p->key, offset);
 }
 
 void tl__pin_release(struct tl_pack *p, struct tl_cached *pin)
@@ -173,12 +176,12 @@ static enum tl_code unit_publish(const struct unit *u, struct tl_slice stored, b
     return TL_OK;
 }
 
-static enum tl_code unit_pin(const struct unit *u, struct tl_read_stats *stats,
+static enum tl_code unit_pin(const struct unit *u, bool once, struct tl_read_stats *stats,
                              struct tl_cached **out, struct tl_status *st)
 {
     if (stats)
         stats->blocks++;
-    struct tl_cached *pin = pin_lookup(u->pack, u->offset);
+    struct tl_cached *pin = pin_lookup(u->pack, u->offset, once);
     if (pin) {
         *out = pin;
         return TL_OK;
@@ -203,19 +206,20 @@ static enum tl_code unit_pin(const struct unit *u, struct tl_read_stats *stats,
     return TL_OK;
 }
 
-enum tl_code tl__block_pin(const struct tl__column *c, uint32_t block, struct tl_read_stats *stats,
-                           struct tl_cached **out, struct tl_status *st)
+enum tl_code tl__block_pin(const struct tl__column *c, uint32_t block, bool once,
+                           struct tl_read_stats *stats, struct tl_cached **out,
+                           struct tl_status *st)
 {
     struct unit u = block_unit(c, block);
     tl_assert(u.size > 0);
-    return unit_pin(&u, stats, out, st);
+    return unit_pin(&u, once, stats, out, st);
 }
 
 enum tl_code tl__page_pin(const struct tl__column *c, uint32_t page, struct tl_read_stats *stats,
                           struct tl_cached **out, struct tl_status *st)
 {
     struct unit u = page_unit(c, page);
-    return unit_pin(&u, stats, out, st);
+    return unit_pin(&u, false, stats, out, st);
 }
 
 static struct unit merchants_unit(const struct tl_segment *s, uint32_t page)
@@ -231,7 +235,7 @@ enum tl_code tl__merchant_page_pin(const struct tl_segment *s, uint32_t page,
                                    struct tl_cached **out, struct tl_status *st)
 {
     struct unit u = merchants_unit(s, page);
-    return unit_pin(&u, NULL, out, st);
+    return unit_pin(&u, false, NULL, out, st);
 }
 
 enum tl_code tl__merchant_page_put(const struct tl_segment *s, uint32_t page,
@@ -343,11 +347,8 @@ static enum tl_code batch_flush(struct batch *b, struct tl_status *st)
 
 static enum tl_code batch_add(struct batch *b, struct unit u, struct tl_status *st)
 {
-    struct tl_cached *pin = pin_lookup(u.pack, u.offset);
-    if (pin) {
-        tl__pin_release(u.pack, pin);
+    if (tl_cache_has(u.pack->cache, u.pack->key, u.offset))
         return TL_OK;
-    }
     if (b->count == BATCH_UNITS || b->size + u.size > BATCH_BYTES) {
         enum tl_code rc = batch_flush(b, st);
         if (rc)

@@ -1,6 +1,7 @@
 /*
  * Promises: what is pinned keeps its bytes; the limit holds at every moment; what is used stays
- * longer than what is not; a pack that was dropped is not found again; nothing leaks.
+ * longer than what is not; a scan over more than the cache holds leaves what is hot; a pack that
+ * was dropped is not found again; nothing leaks.
  *
  * Method: single steps first; then threads that get, load, drop and hold entries of a small cache
  * at random, where every byte of an entry follows from its key (run this under TSan and ASan).
@@ -150,6 +151,85 @@ static void what_is_used_stays(void **state)
     tl_cache_free(c);
 }
 
+/* A Zipf-like number below 4,096: each doubling of the range comes as often as the one before. */
+static uint64_t skewed(uint64_t *seed)
+{
+    *seed = *seed * 6364136223846793005ULL + 1442695040888963407ULL;
+    uint64_t range = 1ULL << (*seed >> 33) % 12;
+    return range + (*seed >> 40) % range;
+}
+
+/* Looks a skewed block of pack 1 up `times` times; how many of 1,000 were there? */
+static uint32_t hits_of(struct tl_cache *c, uint64_t *seed, uint32_t times)
+{
+    uint32_t hits = 0;
+    for (uint32_t i = 0; i < times; i++) {
+        uint64_t block = skewed(seed);
+        struct tl_cached *e = tl_cache_get(c, 1, block);
+        hits += e != NULL;
+        tl_cache_unpin(c, e ? e : load(c, 1, block));
+    }
+    return (uint32_t)((uint64_t)hits * 1000 / times);
+}
+
+static void a_scan_leaves_what_is_hot(void **state)
+{
+    (void)state;
+    enum { CACHE = 2 << 20, SCAN = 4 * CACHE / BLOCK };
+    struct tl_status st = TL_STATUS_INIT;
+    struct tl_cache *c;
+    uint64_t seed = 1, at = 0;
+    assert_ok(&st, tl_cache_new(CACHE, &c, &st));
+    (void)hits_of(c, &seed, 50000);
+    uint32_t before = hits_of(c, &seed, 20000);
+    assert_true(before > 600 && before < 1000); /* the working set does not fit whole */
+
+    /* Blocks of a scan are read ahead, looked at once or twice, and never again. */
+    uint32_t during = 0;
+    for (int part = 0; part < 20; part++) {
+        for (uint32_t i = 0; i < SCAN / 20; i++, at++) {
+            tl_cache_unpin(c, load(c, 2, at));
+            tl_cache_unpin(c, tl_cache_glance(c, 2, at));
+            tl_cache_unpin(c, tl_cache_glance(c, 2, at));
+        }
+        during += hits_of(c, &seed, 200);
+    }
+    uint32_t after = hits_of(c, &seed, 2000);
+    assert_true(during / 20 + 80 > before);
+    assert_true(after + 30 > before);
+
+    /* One that nothing is looked at beside, and that comes twice. */
+    for (int round = 0; round < 2; round++)
+        for (at = 0; at < SCAN; at++)
+            tl_cache_unpin(c, load(c, 3, at));
+    assert_true(hits_of(c, &seed, 2000) + 60 > before);
+    tl_cache_free(c);
+}
+
+static void a_key_that_comes_back_is_kept(void **state)
+{
+    (void)state;
+    struct tl_status st = TL_STATUS_INIT;
+    struct tl_cache *c;
+    struct tl_cache_stats stats;
+    assert_ok(&st, tl_cache_new(256 * 1024, &c, &st));
+    assert_false(tl_cache_has(c, 1, 0));
+    for (uint64_t i = 0; i < 300; i++) /* 0 to about 40 leave again */
+        tl_cache_unpin(c, load(c, 1, i));
+    assert_false(tl_cache_has(c, 1, 0));
+    for (uint64_t i = 0; i < 20; i++)
+        tl_cache_unpin(c, load(c, 1, i));
+    tl_cache_stats(c, &stats);
+    assert_true(stats.returned >= 18 && stats.main_bytes >= 18 * BLOCK);
+    for (uint64_t i = 1000; i < 3000; i++)
+        tl_cache_unpin(c, load(c, 1, i));
+    uint32_t kept = 0;
+    for (uint64_t i = 0; i < 20; i++)
+        kept += tl_cache_has(c, 1, i);
+    assert_true(kept >= 18);
+    tl_cache_free(c);
+}
+
 static void a_dropped_pack_is_forgotten(void **state)
 {
     (void)state;
@@ -238,8 +318,12 @@ static void threads_share_it(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(an_entry_is_found_again), cmocka_unit_test(pins_and_the_limit_hold),
-        cmocka_unit_test(what_is_used_stays),      cmocka_unit_test(a_dropped_pack_is_forgotten),
+        cmocka_unit_test(an_entry_is_found_again),
+        cmocka_unit_test(pins_and_the_limit_hold),
+        cmocka_unit_test(what_is_used_stays),
+        cmocka_unit_test(a_dropped_pack_is_forgotten),
+        cmocka_unit_test(a_scan_leaves_what_is_hot),
+        cmocka_unit_test(a_key_that_comes_back_is_kept),
         cmocka_unit_test(threads_share_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
