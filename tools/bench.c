@@ -102,8 +102,8 @@ static uint64_t status_kb(uint64_t pid, const char *name)
 
 struct ingest {
     const char *server, *batches, *producer;
-    uint64_t connections, in_flight, pid, limit_s;
-    uint64_t rows, refused, failed, duplicates, batches_acked;
+    uint64_t connections, in_flight, pid, limit_s, shuffle;
+    uint64_t rows, duplicate_rows, refused, failed, duplicates, batches_acked;
     uint64_t latency_sum_ns, latency_max_ns;
     char reason[200];
 };
@@ -115,6 +115,7 @@ static void on_ingest_ack(void *arg, const struct tl_client_ack *ack)
     in->latency_sum_ns += latency;
     in->latency_max_ns = latency > in->latency_max_ns ? latency : in->latency_max_ns;
     in->rows += ack->rows;
+    in->duplicate_rows += ack->duplicate_rows;
     in->refused += ack->refused;
     in->duplicates += ack->duplicate;
     in->failed += ack->code != TL_ACK_OK;
@@ -151,6 +152,22 @@ static enum tl_code send_all(struct ingest *in, const struct tl_batch_file *file
     }
 }
 
+/* Sends the batches in another order, drawn from a seed. */
+static void shuffle(struct tl_batch_file *file, uint64_t seed)
+{
+    struct tl_random random;
+    tl_random_init(&random, seed);
+    for (uint64_t i = file->count; i > 1; i--) {
+        uint64_t k = tl_random_below(&random, i);
+        struct tl_slice batch = file->batches[i - 1];
+        uint32_t rows = file->batch_rows[i - 1];
+        file->batches[i - 1] = file->batches[k];
+        file->batch_rows[i - 1] = file->batch_rows[k];
+        file->batches[k] = batch;
+        file->batch_rows[k] = rows;
+    }
+}
+
 static int bench_ingest(struct tl_args *a)
 {
     struct ingest in = {.connections = 1, .in_flight = 16};
@@ -161,6 +178,7 @@ static int bench_ingest(struct tl_args *a)
             !tl_args_number(a, "--connections", 1, CONNECTIONS_MAX, &in.connections) &&
             !tl_args_number(a, "--in-flight", 1, 4096, &in.in_flight) &&
             !tl_args_number(a, "--seconds", 1, 100000, &in.limit_s) &&
+            !tl_args_number(a, "--shuffle", 1, UINT32_MAX, &in.shuffle) &&
             !tl_args_number(a, "--server-pid", 1, UINT32_MAX, &in.pid))
             return tl_args_unknown(a), TL_EXIT_USAGE;
     if (a->failed || !in.server || !in.batches)
@@ -169,6 +187,8 @@ static int bench_ingest(struct tl_args *a)
     struct tl_batch_file file;
     if (tl_batch_file_load(in.batches, &file, &st))
         return fail("ingest", &st);
+    if (in.shuffle)
+        shuffle(&file, in.shuffle);
     struct tl_appender *appenders[CONNECTIONS_MAX] = {0};
     char producer[64];
     enum tl_code rc = TL_OK;
@@ -193,14 +213,16 @@ static int bench_ingest(struct tl_args *a)
     own = (double)clock() / CLOCKS_PER_SEC - own;
     for (uint32_t c = 0; c < in.connections; c++)
         tl_appender_close(appenders[c]);
-    double millions = (double)in.rows / 1e6;
-    printf("{\"rows\":%llu,\"batches\":%llu,\"seconds\":%.4f,\"rows_per_second\":%.0f,"
+    uint64_t rows = in.rows + in.duplicate_rows;
+    double millions = (double)rows / 1e6;
+    printf("{\"rows\":%llu,\"duplicate_rows\":%llu,\"batches\":%llu,\"seconds\":%.4f,\"rows_per_"
+           "second\":%.0f,"
            "\"server_cpu_seconds\":%.3f,\"server_cpu_per_million\":%.4f,"
            "\"client_cpu_per_million\":%.4f,\"ack_mean_ms\":%.3f,\"ack_max_ms\":%.3f,"
            "\"server_peak_kb\":%llu,\"refused\":%llu,\"duplicates\":%llu,\"failed\":%llu}\n",
-           (unsigned long long)in.rows, (unsigned long long)in.batches_acked, seconds,
-           (double)in.rows / seconds, cpu, millions > 0 ? cpu / millions : 0,
-           millions > 0 ? own / millions : 0,
+           (unsigned long long)in.rows, (unsigned long long)in.duplicate_rows,
+           (unsigned long long)in.batches_acked, seconds, (double)rows / seconds, cpu,
+           millions > 0 ? cpu / millions : 0, millions > 0 ? own / millions : 0,
            in.batches_acked ? (double)in.latency_sum_ns / 1e6 / (double)in.batches_acked : 0,
            (double)in.latency_max_ns / 1e6, (unsigned long long)status_kb(in.pid, "VmHWM:"),
            (unsigned long long)in.refused, (unsigned long long)in.duplicates,
