@@ -1,5 +1,6 @@
-/* Promise: an acknowledged batch survives a crash at any step of the I/O, stored once, whole; a
- * batch that was not acknowledged is there whole or not at all; recovery can itself be cut off.
+/* Promise: an acknowledged batch survives a crash at any step of the I/O, stored once, whole (but
+ * for the event in it that an earlier batch brought); a batch that was not acknowledged is there
+ * whole or not at all; recovery can itself be cut off.
  * Method: one fixed workload of appends, a schema change, flushes and compactions on the simulated
  * disk; cut the power at step 0, 1, 2, … until it completes uncut; reboot (unsynced sectors and
  * names survive by the seed), cut the recovery off as well at a step that moves along, recover, and
@@ -37,20 +38,27 @@ static enum tl_code open_db(struct tl_io_sim *sim, struct tally **db, struct tl_
 
 static enum tl_code append(struct tally *db, uint32_t n, struct tl_status *st)
 {
-    struct fx_event rows[ROWS];
+    struct fx_event rows[ROWS + 1];
     char marker[32];
+    char ids[ROWS + 1][32];
     snprintf(marker, sizeof(marker), "batch-%u", n);
-    for (int i = 0; i < ROWS; i++)
-        rows[i] = (struct fx_event){.merchant_id = 1 + i % 3,
-                                    .ts_us = T0 + (int64_t)n * 1000 - i,
+    for (int i = 0; i <= ROWS; i++) {
+        /* The last row is an event that was sent before: it is never stored. */
+        uint32_t of = i < ROWS || n == 1 ? n : n - 1;
+        int event = i % ROWS;
+        snprintf(ids[i], sizeof(ids[i]), "%u-%d", of, event);
+        rows[i] = (struct fx_event){.merchant_id = 1 + event % 3,
+                                    .ts_us = T0 + (int64_t)of * 1000 - event,
                                     .event_name = "pageview",
                                     .visitor_id = marker,
                                     .path = i % 2 ? "/a" : NULL,
                                     .duration_ms = i,
-                                    .revenue = -1};
+                                    .revenue = -1,
+                                    .event_id = ids[i]};
+    }
     struct tl_buffer body;
     tl_buffer_init(&body, "batch", 1 << 20);
-    fx_batch(&body, "events", rows, ROWS, n % 2 == 0);
+    fx_batch(&body, "events", rows, ROWS + 1, n % 2 == 0);
     struct tally_batch batch = {.producer = tl_slice_str("crash"),
                                 .sequence = n,
                                 .body = tl_buffer_slice(&body),

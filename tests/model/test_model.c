@@ -21,6 +21,7 @@ struct row {
     int64_t merchant, ts;
     int path; /* -1: NULL */
     int64_t duration;
+    uint32_t id; /* 0: none */
 };
 
 struct model {
@@ -31,6 +32,7 @@ struct model {
     struct tl_io_sim *sim;
     struct tally *db;
     uint32_t columns_added;
+    uint32_t last_id;
 };
 
 static char path_names[PATHS][24];
@@ -53,8 +55,12 @@ static void append(struct model *m)
     if (m->count + n > ROWS_MAX)
         return;
     struct fx_event rows[BATCH_MAX];
+    static char ids[BATCH_MAX][24];
+    uint32_t added = 0;
     for (uint32_t i = 0; i < n; i++) {
-        struct row *r = &m->rows[m->count + i];
+        struct row *r = &m->rows[m->count + added];
+        const struct row *known = &m->rows[tl_random_below(&m->random, m->count + added + 1)];
+        bool again = tl_random_below(&m->random, 5) == 0 && known < r && known->id > 0;
         /* Merchants of very different size, times over two years, some equal. */
         uint64_t skew = tl_random_below(&m->random, MERCHANTS);
         r->merchant = (int64_t)tl_random_below(&m->random, skew + 1) - 2;
@@ -62,15 +68,24 @@ static void append(struct model *m)
         r->path = (int)tl_random_below(&m->random, PATHS + 3) - 3;
         r->path = r->path < 0 ? -1 : r->path;
         r->duration = (int64_t)tl_random_below(&m->random, 1000) - 1;
+        r->id = tl_random_below(&m->random, 3) == 0 ? ++m->last_id : 0;
+        if (again) { /* the same event, told differently: never stored */
+            r->merchant = known->merchant;
+            r->ts = known->ts;
+            r->id = known->id;
+        }
+        snprintf(ids[i], sizeof(ids[i]), "event-%u", r->id);
         rows[i] = (struct fx_event){.merchant_id = r->merchant,
                                     .ts_us = r->ts,
                                     .path = r->path < 0 ? NULL : path_names[r->path],
                                     .duration_ms = r->duration,
-                                    .revenue = -1};
+                                    .revenue = -1,
+                                    .event_id = r->id ? ids[i] : NULL};
+        added += !again;
     }
     m->sequence++;
     fx_append(m->db, "model", m->sequence, rows, n);
-    m->count += n;
+    m->count += added;
     if (tl_random_below(&m->random, 4) == 0)
         fx_append(m->db, "model", m->sequence, rows, n); /* a retry */
 }
