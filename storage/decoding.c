@@ -27,6 +27,7 @@ struct tl_decoder {
         uint32_t values_u32[TL_ENCODE_ROWS_MAX];
     } table;
     uint32_t index[TL__MINI_ROWS * 4];
+    uint8_t symbols[TL_ENCODE_ROWS_MAX];         /* of the layer of classes */
     uint8_t meta[TL__META_MAX + TL_PAYLOAD_PAD]; /* the lengths of a page of strings, padded */
 };
 
@@ -52,6 +53,11 @@ void tl_decoder_free(struct tl_decoder *d)
 uint8_t *tl__decoder_meta(struct tl_decoder *d)
 {
     return d->meta;
+}
+
+uint8_t *tl__decoder_symbols(struct tl_decoder *d)
+{
+    return d->symbols;
 }
 
 uint32_t *tl__decoder_lengths(struct tl_decoder *d)
@@ -106,20 +112,20 @@ bool tl_payload_is_inflated(struct tl_slice payload)
 }
 
 static const struct encoding_info {
-    const char *name, *name_zstd;
+    const char *name, *name_zstd, *name_classes;
 } ENCODINGS[] = {
-    [TL_ENC_CONSTANT] = {"constant", "constant+zstd"},
-    [TL_ENC_RAW] = {"raw", "raw+zstd"},
-    [TL_ENC_FOR] = {"for", "for+zstd"},
-    [TL_ENC_DELTA] = {"delta", "delta+zstd"},
-    [TL_ENC_DICT] = {"dict", "dict+zstd"},
-    [TL_ENC_RLE] = {"rle", "rle+zstd"},
-    [TL_ENC_BITS_SAME] = {"bits-same", "bits-same+zstd"},
-    [TL_ENC_BITS_RAW] = {"bits", "bits+zstd"},
-    [TL_ENC_BITS_RUNS] = {"bits-runs", "bits-runs+zstd"},
-    [TL_ENC_STR_PLAIN] = {"strings", "strings+zstd"},
-    [TL_ENC_STR_FRONT] = {"front-coded", "front-coded+zstd"},
-    [TL_ENC_STR_HEX] = {"hex", "hex+zstd"},
+    [TL_ENC_CONSTANT] = {"constant", "constant+zstd", NULL},
+    [TL_ENC_RAW] = {"raw", "raw+zstd", NULL},
+    [TL_ENC_FOR] = {"for", "for+zstd", "for+classes"},
+    [TL_ENC_DELTA] = {"delta", "delta+zstd", "delta+classes"},
+    [TL_ENC_DICT] = {"dict", "dict+zstd", NULL},
+    [TL_ENC_RLE] = {"rle", "rle+zstd", NULL},
+    [TL_ENC_BITS_SAME] = {"bits-same", "bits-same+zstd", NULL},
+    [TL_ENC_BITS_RAW] = {"bits", "bits+zstd", NULL},
+    [TL_ENC_BITS_RUNS] = {"bits-runs", "bits-runs+zstd", NULL},
+    [TL_ENC_STR_PLAIN] = {"strings", "strings+zstd", NULL},
+    [TL_ENC_STR_FRONT] = {"front-coded", "front-coded+zstd", NULL},
+    [TL_ENC_STR_HEX] = {"hex", "hex+zstd", NULL},
 };
 
 const char *tl_payload_name(struct tl_slice payload)
@@ -127,7 +133,10 @@ const char *tl_payload_name(struct tl_slice payload)
     uint32_t kind = tl_payload_kind(payload);
     if (kind >= sizeof(ENCODINGS) / sizeof(ENCODINGS[0]) || !ENCODINGS[kind].name)
         return "unknown";
-    return tl_payload_is_inflated(payload) ? ENCODINGS[kind].name : ENCODINGS[kind].name_zstd;
+    const char *const layers[] = {ENCODINGS[kind].name, ENCODINGS[kind].name_zstd,
+                                  ENCODINGS[kind].name_classes};
+    uint32_t layer = payload.data[1];
+    return layer <= TL__LAYER_CLASSES && layers[layer] ? layers[layer] : "unknown";
 }
 
 /* ---- The zstd layer ---- */
@@ -137,7 +146,7 @@ enum tl_code tl_payload_inflated_size(struct tl_slice payload, size_t *size, str
     if (payload.size < TL__HEADER_BYTES || payload.size > TL_PAYLOAD_BYTES_MAX)
         return TL_FAIL(st, TL_CORRUPT, "an encoded payload of %zu bytes", payload.size);
     uint32_t body = tl_get_u32le(payload.data + 4);
-    if (payload.data[1] > TL__LAYER_ZSTD)
+    if (payload.data[1] > TL__LAYER_CLASSES)
         return TL_FAIL(st, TL_CORRUPT, "an encoded payload has unknown layer %u", payload.data[1]);
     if (body > TL_PAYLOAD_BYTES_MAX - TL__HEADER_BYTES)
         return TL_FAIL(st, TL_CORRUPT, "an encoded payload claims %u bytes", body);
@@ -173,6 +182,8 @@ enum tl_code tl_payload_inflate(struct tl_decoder *d, struct tl_slice payload, u
         memcpy(dst, payload.data, size);
         return TL_OK;
     }
+    if (payload.data[1] == TL__LAYER_CLASSES)
+        return tl__classes_inflate(d, payload, dst, size, st);
     memcpy(dst, payload.data, TL__HEADER_BYTES);
     dst[1] = TL__LAYER_NONE;
     return tl__zstd_inflate(
@@ -205,6 +216,8 @@ struct leaf {
     uint32_t bytes; /* RAW: of a value. FOR: of a reference. DELTA: of a start */
     uint32_t step_bytes;
     uint64_t step_base;
+    bool wrapped; /* DELTA: sums are taken modulo mask + 1 */
+    uint64_t mask;
     const uint8_t *widths; /* FOR, DELTA: per mini-block */
     const uint8_t *starts; /* references or starts, per mini-block */
     const uint8_t *steps;  /* DELTA: per mini-block */
@@ -218,6 +231,8 @@ static size_t leaf_front(struct view v, uint32_t count)
     size_t minis = mini_count(count);
     if (v.kind == TL_ENC_FOR)
         front += minis * (1 + v.a);
+    if (v.b & TL__FLAG_WRAPPED)
+        front += 8;
     if (v.kind == TL_ENC_DELTA)
         front += 8 + minis * (1 + (v.a & 15) + (v.a >> 4));
     return front;
@@ -232,6 +247,11 @@ static struct leaf leaf_of(struct view v, uint32_t count)
     p += 8;
     if (v.b & TL__FLAG_SCALED) {
         l.scale = tl_get_u64le(p);
+        p += 8;
+    }
+    if (v.b & TL__FLAG_WRAPPED) {
+        l.wrapped = true;
+        l.mask = tl_get_u64le(p);
         p += 8;
     }
     l.bytes = v.a & 15;
@@ -281,15 +301,27 @@ static bool is_leaf(uint32_t kind)
     return kind >= TL_ENC_CONSTANT && kind <= TL_ENC_DELTA;
 }
 
-static enum tl_code check_leaf(struct view v, uint32_t count, struct tl_status *st)
+/* The fields of a leaf's header. */
+static enum tl_code check_leaf_fields(struct view v, struct tl_status *st)
 {
     if (!is_leaf(v.kind))
         return TL_FAIL(st, TL_CORRUPT, "encoding %u where a leaf must stand", v.kind);
-    if (v.b > TL__FLAG_SCALED || (v.kind == TL_ENC_CONSTANT && (v.a || v.b)))
+    uint32_t flags = v.kind == TL_ENC_CONSTANT ? 0U
+                     : v.kind == TL_ENC_DELTA  ? TL__FLAG_SCALED | TL__FLAG_WRAPPED
+                                               : TL__FLAG_SCALED;
+    if ((v.b & ~flags) || (v.kind == TL_ENC_CONSTANT && v.a))
         return TL_FAIL(st, TL_CORRUPT, "encoding %u has unknown flags", v.kind);
     if (!is_byte_width(v.a & 15) || !is_byte_width(v.a >> 4) ||
         (v.kind != TL_ENC_DELTA && v.a > 8) || (v.kind == TL_ENC_RAW && v.a == 0))
         return TL_FAIL(st, TL_CORRUPT, "encoding %u has byte width %u", v.kind, v.a);
+    return TL_OK;
+}
+
+static enum tl_code check_leaf(struct view v, uint32_t count, struct tl_status *st)
+{
+    enum tl_code rc = check_leaf_fields(v, st);
+    if (rc)
+        return rc;
     size_t expected = leaf_front(v, count);
     if (v.size < expected)
         return TL_FAIL(st, TL_CORRUPT, "encoding %u of %u rows has only %u bytes", v.kind, count,
@@ -307,6 +339,32 @@ static enum tl_code check_leaf(struct view v, uint32_t count, struct tl_status *
     if (v.size != expected)
         return TL_FAIL(st, TL_CORRUPT, "encoding %u of %u rows has %u bytes instead of %zu", v.kind,
                        count, v.size, expected);
+    return TL_OK;
+}
+
+size_t tl__leaf_front(const uint8_t *header, uint32_t count)
+{
+    struct view v = view_at(header);
+    struct tl_status st = TL_STATUS_INIT;
+    if ((v.kind != TL_ENC_FOR && v.kind != TL_ENC_DELTA) || check_leaf_fields(v, &st))
+        return 0;
+    return leaf_front(v, count);
+}
+
+enum tl_code tl__leaf_packed(struct tl_slice inflated, uint32_t count, const uint8_t **widths,
+                             uint64_t *references, size_t *data, struct tl_status *st)
+{
+    struct view v = view_at(inflated.data);
+    if (v.size != inflated.size - TL__HEADER_BYTES)
+        return TL_FAIL(st, TL_CORRUPT, "a payload of %zu bytes claims %u", inflated.size, v.size);
+    enum tl_code rc = check_leaf(v, count, st);
+    if (rc)
+        return rc;
+    struct leaf l = leaf_of(v, count);
+    for (uint32_t m = 0; m < mini_count(count); m++)
+        references[m] = v.kind == TL_ENC_FOR ? leaf_start(&l, m) : 0;
+    *widths = l.widths;
+    *data = (size_t)(l.data - inflated.data);
     return TL_OK;
 }
 

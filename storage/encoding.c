@@ -64,8 +64,9 @@ struct tl_encoder {
     uint16_t rank[BITMAP_RANGE / 64];
     struct form forms[FORMS];
     struct form spare;
-    uint8_t frames[2][ZSTD_OUT_MAX];
+    uint8_t frames[3][ZSTD_OUT_MAX]; /* the last: the layer of classes */
     struct tl__text_space text;
+    struct tl__class_space classes;
 };
 
 enum tl_code tl_encoder_new(struct tl_encoder **out, struct tl_status *st)
@@ -93,6 +94,11 @@ void tl_encoder_free(struct tl_encoder *e)
 uint64_t *tl__encoder_values(struct tl_encoder *e)
 {
     return e->values;
+}
+
+struct tl__class_space *tl__encoder_classes(struct tl_encoder *e)
+{
+    return &e->classes;
 }
 
 struct tl__text_space *tl__encoder_text(struct tl_encoder *e)
@@ -159,48 +165,27 @@ static uint64_t common_divisor(const uint64_t *v, uint32_t count, uint64_t base,
 
 /* ---- Leaves ---- */
 
-/* A run of values brought to base + scale × u, and what its encodings would cost. */
-struct plan {
-    uint32_t count, minis;
-    uint64_t base, scale;
-    uint64_t range; /* the greatest u */
-    uint32_t changes;
-    const uint64_t *u;
-    struct tl__mini_stats mini[TL__MINI_MAX];
-    uint32_t for_bytes; /* of a reference; 0: all references are 0 */
-    uint64_t start_min; /* DELTA: starts are stored above it, added to the base */
-    uint64_t start_range;
-    uint64_t step_min, step_range;
-    size_t raw_size, for_size, delta_size;
-};
-
-static uint32_t mini_rows(const struct plan *p, uint32_t m)
-{
-    uint32_t left = p->count - m * TL__MINI_ROWS;
-    return left < TL__MINI_ROWS ? left : TL__MINI_ROWS;
-}
-
 /* The smallest step of mini-block m, which every packed step is above; one row has no step. */
-static uint64_t mini_step(const struct plan *p, uint32_t m)
+static uint64_t mini_step(const struct tl__plan *p, uint32_t m)
 {
-    return mini_rows(p, m) > 1 ? (uint64_t)p->mini[m].step_min : p->step_min;
+    return tl__plan_mini_rows(p, m) > 1 ? (uint64_t)p->mini[m].step_min : p->step_min;
 }
 
-static uint32_t mini_step_width(const struct plan *p, uint32_t m)
+static uint32_t mini_step_width(const struct tl__plan *p, uint32_t m)
 {
-    if (mini_rows(p, m) == 1)
+    if (tl__plan_mini_rows(p, m) == 1)
         return 0;
     return tl__bit_width((uint64_t)p->mini[m].step_max - (uint64_t)p->mini[m].step_min);
 }
 
-static void plan_for(struct plan *p, size_t front)
+static void plan_for(struct tl__plan *p, size_t front)
 {
     size_t near = 0, far = 0; /* with references, and with all references 0 */
     uint64_t reference_max = 0;
     for (uint32_t m = 0; m < p->minis; m++) {
         const struct tl__mini_stats *s = &p->mini[m];
-        near += tl__packed_size(mini_rows(p, m), tl__bit_width(s->max - s->min));
-        far += tl__packed_size(mini_rows(p, m), tl__bit_width(s->max));
+        near += tl__packed_size(tl__plan_mini_rows(p, m), tl__bit_width(s->max - s->min));
+        far += tl__packed_size(tl__plan_mini_rows(p, m), tl__bit_width(s->max));
         reference_max = s->min > reference_max ? s->min : reference_max;
     }
     uint32_t bytes = tl__byte_width(reference_max);
@@ -209,11 +194,11 @@ static void plan_for(struct plan *p, size_t front)
     p->for_size = front + p->minis + (near < far ? near : far);
 }
 
-static void plan_delta(struct plan *p, size_t front)
+static void plan_delta(struct tl__plan *p, size_t front)
 {
     int64_t step_min = INT64_MAX, step_max = INT64_MIN;
     for (uint32_t m = 0; m < p->minis; m++) {
-        if (mini_rows(p, m) == 1)
+        if (tl__plan_mini_rows(p, m) == 1)
             continue;
         step_min = p->mini[m].step_min < step_min ? p->mini[m].step_min : step_min;
         step_max = p->mini[m].step_min > step_max ? p->mini[m].step_min : step_max;
@@ -226,7 +211,7 @@ static void plan_delta(struct plan *p, size_t front)
         int64_t start = (int64_t)(p->u[m * TL__MINI_ROWS] - mini_step(p, m));
         start_min = start < start_min ? start : start_min;
         start_max = start > start_max ? start : start_max;
-        packed += tl__packed_size(mini_rows(p, m), mini_step_width(p, m));
+        packed += tl__packed_size(tl__plan_mini_rows(p, m), mini_step_width(p, m));
     }
     p->start_min = (uint64_t)start_min;
     p->start_range = (uint64_t)start_max - (uint64_t)start_min;
@@ -236,18 +221,18 @@ static void plan_delta(struct plan *p, size_t front)
 }
 
 /* `u` is room for `count` values, which the plan refers to. */
-static void plan_make(struct plan *p, const uint64_t *values, uint32_t count, uint64_t *u)
+static void plan_make(struct tl__plan *p, const uint64_t *values, uint32_t count, uint64_t *u)
 {
     struct tl__value_stats stats = {0};
     if (count)
         tl__kernels->stats(values, count, &stats);
-    *p = (struct plan){.count = count,
-                       .minis = (count + TL__MINI_ROWS - 1) / TL__MINI_ROWS,
-                       .base = (uint64_t)stats.min,
-                       .scale = 1,
-                       .range = (uint64_t)stats.max - (uint64_t)stats.min,
-                       .changes = stats.changes,
-                       .u = u};
+    *p = (struct tl__plan){.count = count,
+                           .minis = (count + TL__MINI_ROWS - 1) / TL__MINI_ROWS,
+                           .base = (uint64_t)stats.min,
+                           .scale = 1,
+                           .range = (uint64_t)stats.max - (uint64_t)stats.min,
+                           .changes = stats.changes,
+                           .u = u};
     if (p->range == 0)
         return;
     uint64_t scale = common_divisor(values, count, p->base, p->range);
@@ -263,14 +248,15 @@ static void plan_make(struct plan *p, const uint64_t *values, uint32_t count, ui
             u[i] = values[i] - p->base;
     }
     for (uint32_t m = 0; m < p->minis; m++)
-        tl__kernels->mini_stats(u + (size_t)m * TL__MINI_ROWS, mini_rows(p, m), &p->mini[m]);
+        tl__kernels->mini_stats(u + (size_t)m * TL__MINI_ROWS, tl__plan_mini_rows(p, m),
+                                &p->mini[m]);
     size_t front = TL__HEADER_BYTES + 8 + (p->scale == 1 ? 0 : 8);
     p->raw_size = front + (size_t)count * tl__byte_width(p->range);
     plan_for(p, front);
     plan_delta(p, front);
 }
 
-static uint8_t *put_scaled_header(const struct plan *p, enum tl_encoding kind, uint32_t a,
+static uint8_t *put_scaled_header(const struct tl__plan *p, enum tl_encoding kind, uint32_t a,
                                   uint64_t base, uint8_t *out)
 {
     out = tl__put_header(out, kind, a, p->scale == 1 ? 0 : TL__FLAG_SCALED);
@@ -278,13 +264,13 @@ static uint8_t *put_scaled_header(const struct plan *p, enum tl_encoding kind, u
     return p->scale == 1 ? out : tl__put_narrow(out, p->scale, 8);
 }
 
-static size_t write_constant(const struct plan *p, uint8_t *out)
+static size_t write_constant(const struct tl__plan *p, uint8_t *out)
 {
     uint8_t *next = tl__put_header(out, TL_ENC_CONSTANT, 0, 0);
     return tl__finish_payload(out, tl__put_narrow(next, p->base, 8));
 }
 
-static size_t write_raw(const struct plan *p, uint8_t *out)
+static size_t write_raw(const struct tl__plan *p, uint8_t *out)
 {
     uint32_t bytes = tl__byte_width(p->range);
     uint8_t *next = put_scaled_header(p, TL_ENC_RAW, bytes, p->base, out);
@@ -292,7 +278,7 @@ static size_t write_raw(const struct plan *p, uint8_t *out)
     return tl__finish_payload(out, next + (size_t)p->count * bytes);
 }
 
-static size_t write_for(const struct plan *p, uint8_t *out)
+static size_t write_for(const struct tl__plan *p, uint8_t *out)
 {
     uint8_t *next = put_scaled_header(p, TL_ENC_FOR, p->for_bytes, p->base, out);
     uint8_t widths[TL__MINI_MAX];
@@ -304,14 +290,14 @@ static size_t write_for(const struct plan *p, uint8_t *out)
         next = tl__put_narrow(next, p->mini[m].min, p->for_bytes);
     for (uint32_t m = 0; m < p->minis; m++) {
         uint64_t reference = p->for_bytes ? p->mini[m].min : 0;
-        tl__kernels->pack(p->u + (size_t)m * TL__MINI_ROWS, widths[m], mini_rows(p, m), reference,
-                          next);
-        next += tl__packed_size(mini_rows(p, m), widths[m]);
+        tl__kernels->pack(p->u + (size_t)m * TL__MINI_ROWS, widths[m], tl__plan_mini_rows(p, m),
+                          reference, next);
+        next += tl__packed_size(tl__plan_mini_rows(p, m), widths[m]);
     }
     return tl__finish_payload(out, next);
 }
 
-static size_t write_delta(const struct plan *p, uint8_t *out)
+static size_t write_delta(const struct tl__plan *p, uint8_t *out)
 {
     uint32_t start_bytes = tl__byte_width(p->start_range);
     uint32_t step_bytes = tl__byte_width(p->step_range);
@@ -329,7 +315,7 @@ static size_t write_delta(const struct plan *p, uint8_t *out)
     for (uint32_t m = 0; m < p->minis; m++) {
         const uint64_t *u = p->u + (size_t)m * TL__MINI_ROWS;
         uint64_t steps[TL__MINI_ROWS];
-        uint32_t rows = mini_rows(p, m), width = mini_step_width(p, m);
+        uint32_t rows = tl__plan_mini_rows(p, m), width = mini_step_width(p, m);
         steps[0] = mini_step(p, m); /* the start value has it taken off already */
         for (uint32_t i = 1; i < rows; i++)
             steps[i] = u[i] - u[i - 1];
@@ -341,7 +327,7 @@ static size_t write_delta(const struct plan *p, uint8_t *out)
 
 /* The smallest of the leaves. Where sizes are close the one that decodes faster wins: RAW before
  * FOR before DELTA. */
-static size_t write_leaf(const struct plan *p, uint8_t *out)
+static size_t write_leaf(const struct tl__plan *p, uint8_t *out)
 {
     if (p->range == 0)
         return write_constant(p, out);
@@ -358,7 +344,7 @@ static size_t write_leaf(const struct plan *p, uint8_t *out)
 
 size_t tl__leaf_encode(struct tl_encoder *e, const uint64_t *values, uint32_t count, uint8_t *out)
 {
-    struct plan p;
+    struct tl__plan p;
     plan_make(&p, values, count, e->scaled);
     size_t size = write_leaf(&p, out);
     tl_assert(size + 8 <= TL__META_MAX);
@@ -369,7 +355,7 @@ size_t tl__leaf_encode(struct tl_encoder *e, const uint64_t *values, uint32_t co
 static size_t encode_leaf(struct tl_encoder *e, const uint64_t *values, uint32_t count,
                           bool bytewise, uint8_t *out)
 {
-    struct plan p;
+    struct tl__plan p;
     plan_make(&p, values, count, e->scaled);
     return bytewise && p.range ? write_raw(&p, out) : write_leaf(&p, out);
 }
@@ -401,7 +387,7 @@ static uint32_t sample_distinct(const uint64_t *v, uint32_t count)
 
 /* Sorts ascending by bytes, least significant first, as many as `range` has. Returns the array
  * that holds the result: `v` or `spare`. */
-static uint64_t *radix_sort(uint64_t *v, uint64_t *spare, uint32_t count, uint64_t range)
+uint64_t *tl__values_sort(uint64_t *v, uint64_t *spare, uint32_t count, uint64_t range)
 {
     for (uint32_t shift = 0; shift < 64 && range >> shift; shift += 8) {
         uint32_t at[257] = {0};
@@ -419,7 +405,7 @@ static uint64_t *radix_sort(uint64_t *v, uint64_t *spare, uint32_t count, uint64
 }
 
 /* Small ranges: a bitmap of what is present; an index is the number of bits set before. */
-static uint32_t distinct_by_bitmap(struct tl_encoder *e, const struct plan *p)
+static uint32_t distinct_by_bitmap(struct tl_encoder *e, const struct tl__plan *p)
 {
     uint32_t words = (uint32_t)(p->range / 64 + 1), size = 0;
     memset(e->present, 0, words * sizeof(e->present[0]));
@@ -441,7 +427,7 @@ static uint32_t distinct_by_bitmap(struct tl_encoder *e, const struct plan *p)
 }
 
 /* Large ranges: a hash table, its keys sorted, and the table again for the indexes. */
-static uint32_t distinct_by_hash(struct tl_encoder *e, const struct plan *p)
+static uint32_t distinct_by_hash(struct tl_encoder *e, const struct tl__plan *p)
 {
     uint32_t size = 0;
     memset(e->hash_ids, 0, sizeof(e->hash_ids));
@@ -458,7 +444,7 @@ static uint32_t distinct_by_hash(struct tl_encoder *e, const struct plan *p)
         }
         e->indexes[i] = slot;
     }
-    uint64_t *sorted = radix_sort(e->keys, e->keys_spare, size, p->range);
+    uint64_t *sorted = tl__values_sort(e->keys, e->keys_spare, size, p->range);
     for (uint32_t id = 0; id < size; id++) {
         uint32_t slot = hash_slot(sorted[id]);
         while (e->hash_keys[slot] != sorted[id] || !e->hash_ids[slot])
@@ -474,7 +460,7 @@ static uint32_t distinct_by_hash(struct tl_encoder *e, const struct plan *p)
 
 /* Sets keys (as values, no longer scaled) and indexes; 0 when there are more than TL__DICT_MAX or
  * a dictionary cannot beat `worth` bytes, nor rows of `row_bytes` whole bytes each. */
-static uint32_t dict_make(struct tl_encoder *e, const struct plan *p, size_t worth,
+static uint32_t dict_make(struct tl_encoder *e, const struct tl__plan *p, size_t worth,
                           uint32_t row_bytes)
 {
     if (p->range < 2 || p->count < 8)
@@ -522,7 +508,7 @@ static size_t write_runs(struct tl_encoder *e, uint32_t runs, bool bytewise, uin
 {
     uint8_t *next = tl__put_header(out, TL_ENC_RLE, 0, 0);
     next = tl__put_narrow(next, runs, 4);
-    struct plan p;
+    struct tl__plan p;
     plan_make(&p, e->run_values, runs, e->scaled);
     uint32_t row_bytes = tl__byte_width(p.range);
     size_t size = bytewise && p.range ? write_raw(&p, next) : write_leaf(&p, next);
@@ -631,7 +617,7 @@ static enum tl_code encode_numbers(struct tl_encoder *e, const uint64_t *values,
                                    const struct tl_encode_options *opt, struct tl_buffer *out,
                                    struct tl_status *st)
 {
-    struct plan p;
+    struct tl__plan p;
     plan_make(&p, values, count, e->scaled);
     struct form *forms = e->forms;
     for (int i = 0; i < FORMS; i++)
@@ -641,6 +627,10 @@ static enum tl_code encode_numbers(struct tl_encoder *e, const uint64_t *values,
         return put_payload(out, forms[LEAF].bytes, forms[LEAF].size, st);
 
     bool zstd = opt->zstd_level > 0 && forms[LEAF].size >= ZSTD_BYTES_MIN;
+    size_t classes = 0; /* size of the form in frames[2] */
+    if (zstd)
+        classes = tl__classes_encode(e, opt->zstd_level, &p, forms[LEAF].size, e->frames[2],
+                                     ZSTD_OUT_MAX);
     uint32_t row_bytes = tl__byte_width(p.range);
     uint32_t entries = dict_make(e, &p, forms[LEAF].size, zstd ? row_bytes : 0);
     /* The values of the plan are gone once another leaf is written. */
@@ -672,6 +662,9 @@ static enum tl_code encode_numbers(struct tl_encoder *e, const uint64_t *values,
                 forms[i].size = 0;
         size_t size;
         const uint8_t *frame = best_deflated(e, opt->zstd_level, forms[best].size, &size);
+        if (classes && classes <= forms[best].size - forms[best].size / 32 &&
+            (!frame || classes < size))
+            return put_payload(out, e->frames[2], classes, st);
         if (frame)
             return put_payload(out, frame, size, st);
     }

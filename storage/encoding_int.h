@@ -19,7 +19,18 @@ enum {
     TL__META_MAX = 72 * 1024, /* bytes of a leaf that holds the lengths of a page */
     TL__LAYER_NONE = 0,
     TL__LAYER_ZSTD = 1,
-    TL__FLAG_SCALED = 1 /* b, bit 0: a scale follows the base */
+    TL__LAYER_CLASSES = 2,
+    TL__FLAG_SCALED = 1,  /* b, bit 0: a scale follows the base */
+    TL__FLAG_WRAPPED = 2, /* b, bit 1, DELTA: a mask follows; sums are taken modulo mask + 1 */
+    /* The layer of classes (encoding_classes.c). */
+    TL__CLASSES_PLAIN = 0,
+    TL__CLASSES_ABOVE = 1,
+    TL__CLASSES_BELOW = 2,
+    TL__CLASSES_HEADER_BYTES = 8, /* u16 mode, u16 rows, u32 size of the frame */
+    TL__CLASS_NEXT = 65,          /* the next new code */
+    TL__CLASS_LIFT = 66,          /* the same, and the floor is lifted to it */
+    TL__CLASS_LOW = 67,           /* and on: a code below the floor, of class symbol - 67 */
+    TL__CLASS_SYMBOLS = 132
 };
 
 _Static_assert(TL__MINI_MAX *TL__MINI_ROWS == TL_ENCODE_ROWS_MAX, "whole mini-blocks");
@@ -45,6 +56,27 @@ struct tl__fast_stats {
     uint32_t changes;
 };
 
+/* A run of values brought to base + scale × u, and what its encodings would cost. */
+struct tl__plan {
+    uint32_t count, minis;
+    uint64_t base, scale;
+    uint64_t range; /* the greatest u */
+    uint32_t changes;
+    const uint64_t *u;
+    struct tl__mini_stats mini[TL__MINI_MAX];
+    uint32_t for_bytes; /* of a reference; 0: all references are 0 */
+    uint64_t start_min; /* DELTA: starts are stored above it, added to the base */
+    uint64_t start_range;
+    uint64_t step_min, step_range;
+    size_t raw_size, for_size, delta_size;
+};
+
+static inline uint32_t tl__plan_mini_rows(const struct tl__plan *p, uint32_t m)
+{
+    uint32_t left = p->count - m * TL__MINI_ROWS;
+    return left < TL__MINI_ROWS ? left : TL__MINI_ROWS;
+}
+
 /* One table per instruction set. `in` of the decoding ones is readable TL_PAYLOAD_PAD bytes
  * beyond the last bit asked for; `out` gets exactly `count` values. All sums wrap. */
 struct tl__kernels {
@@ -67,6 +99,9 @@ struct tl__kernels {
     void (*scale_u64)(uint64_t *v, uint32_t count, uint64_t scale, uint64_t add);
     void (*scale_u32)(uint32_t *v, uint32_t count, uint32_t scale, uint32_t add);
     /* out[i] = table[index[i]] */
+    /* v[i] = (v[i] & mask) * scale + add */
+    void (*wrap_u64)(uint64_t *v, uint32_t count, uint64_t mask, uint64_t scale, uint64_t add);
+    void (*wrap_u32)(uint32_t *v, uint32_t count, uint32_t mask, uint32_t scale, uint32_t add);
     void (*gather_u64)(const uint64_t *table, const uint32_t *index, uint32_t count, uint64_t *out);
     void (*gather_u32)(const uint32_t *table, const uint32_t *index, uint32_t count, uint32_t *out);
     uint32_t (*max_u32)(const uint32_t *v, uint32_t count);
@@ -107,6 +142,34 @@ size_t tl__zstd_deflate(struct tl_encoder *e, int level, const uint8_t *in, size
  * run arrays have room for TL_ENCODE_ROWS_MAX each. */
 size_t tl__encode_fast(const void *values, uint32_t width, uint32_t count, uint64_t *run_values,
                        uint64_t *run_ends, uint8_t *out);
+
+/* The layer of classes. The encoder: the plan's values under the layer, in `out`, when that
+ * promises less than `worth` bytes; else 0. */
+size_t tl__classes_encode(struct tl_encoder *e, int level, const struct tl__plan *p, size_t worth,
+                          uint8_t *out, size_t capacity);
+/* Inflating takes the layer off. */
+TL_CHECK enum tl_code tl__classes_inflate(struct tl_decoder *d, struct tl_slice payload,
+                                          uint8_t *dst, size_t size, struct tl_status *st);
+struct tl__class_space {
+    uint64_t values[4][TL_ENCODE_ROWS_MAX]; /* candidates */
+    uint8_t symbols[TL_ENCODE_ROWS_MAX];
+    uint8_t lifts[TL_ENCODE_ROWS_MAX];
+    uint8_t mantissas[TL_ENCODE_ROWS_MAX * 8 + 16];
+    uint16_t first[TL_ENCODE_ROWS_MAX + 1];
+    uint64_t sorted[TL_ENCODE_ROWS_MAX], spare[TL_ENCODE_ROWS_MAX];
+    uint8_t front[TL__HEADER_BYTES + 32 + TL__MINI_MAX * 17];
+};
+struct tl__class_space *tl__encoder_classes(struct tl_encoder *e);
+/* Sorts ascending by as many bytes as `range` has; answers with the array that holds the result. */
+uint64_t *tl__values_sort(uint64_t *v, uint64_t *spare, uint32_t count, uint64_t range);
+uint8_t *tl__decoder_symbols(struct tl_decoder *d); /* TL_ENCODE_ROWS_MAX bytes */
+/* Bytes between the header of a FOR or DELTA payload and its packed bits; 0 for other headers. */
+size_t tl__leaf_front(const uint8_t *header, uint32_t count);
+/* A FOR or DELTA payload of which header and front are there: proves them, and answers with the
+ * widths and references of its mini-blocks (0 for DELTA) and where its packed bits begin. */
+TL_CHECK enum tl_code tl__leaf_packed(struct tl_slice inflated, uint32_t count,
+                                      const uint8_t **widths, uint64_t *references, size_t *data,
+                                      struct tl_status *st);
 
 /* Work space of the pages of strings: leaves of lengths and two texts. */
 struct tl__text_space {

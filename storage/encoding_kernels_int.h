@@ -113,6 +113,23 @@ TL__KERNEL void c_scale_u32(uint32_t *v, uint32_t count, uint32_t scale, uint32_
         v[i] = v[i] * scale + add;
 }
 
+TL__KERNEL void c_wrap_u64(uint64_t *v, uint32_t count, uint64_t mask, uint64_t scale, uint64_t add)
+{
+    if (scale == 1) { /* 64-bit products are slow without AVX-512 */
+        for (uint32_t i = 0; i < count; i++)
+            v[i] = (v[i] & mask) + add;
+        return;
+    }
+    for (uint32_t i = 0; i < count; i++)
+        v[i] = (v[i] & mask) * scale + add;
+}
+
+TL__KERNEL void c_wrap_u32(uint32_t *v, uint32_t count, uint32_t mask, uint32_t scale, uint32_t add)
+{
+    for (uint32_t i = 0; i < count; i++)
+        v[i] = (v[i] & mask) * scale + add;
+}
+
 TL__KERNEL void c_gather_u64(const uint64_t *table, const uint32_t *index, uint32_t count,
                              uint64_t *out)
 {

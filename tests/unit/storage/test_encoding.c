@@ -88,6 +88,12 @@ static size_t naive_numbers(const uint8_t *p, uint32_t count, uint64_t *out)
         scale = tl_get_u64le(next);
         next += 8;
     }
+    uint64_t mask = UINT64_MAX;
+    if (p[3] & 2) {
+        assert_int_equal(kind, TL_ENC_DELTA);
+        mask = tl_get_u64le(next);
+        next += 8;
+    }
     uint32_t minis = (count + 255) / 256;
     if (kind == TL_ENC_CONSTANT) {
         for (uint32_t i = 0; i < count; i++)
@@ -117,7 +123,7 @@ static size_t naive_numbers(const uint8_t *p, uint32_t count, uint64_t *out)
             }
             at += step_base + naive_bits(steps, 8ULL * step_bytes * m, 8 * step_bytes);
             at += naive_bits(data, (uint64_t)(i % 256) * w, w);
-            out[i] = base + scale * at;
+            out[i] = base + scale * (at & mask);
         }
     }
     return 8 + size;
@@ -320,11 +326,22 @@ static void round_trip(const uint64_t *values, uint32_t count)
 
 /* ---- Shapes of input ---- */
 
-enum { SHAPES = 17 };
+enum { SHAPES = 20, FIRST_SEEN = 17, GAPS = 18, RECENT = 19 };
+
+/* Codes in order of first appearance: each of some merchants has its own, and all share a few. */
+static uint64_t first_seen(uint64_t r, uint32_t i, uint64_t *next, uint64_t *floor)
+{
+    if (i % 900 == 0)
+        *floor = *next;
+    if (r % 3 == 0 || *next == *floor)
+        return (*next)++;
+    return r % 7 == 1 ? (r >> 8) % 5 : *floor + (r >> 8) % (*next - *floor);
+}
 
 static void make_shape(uint32_t shape, uint64_t *v, uint32_t count)
 {
     uint64_t at = 1704067200000000ULL, run = 0, base = chance();
+    uint64_t next = 100000, floor = next;
     for (uint32_t i = 0; i < count; i++) {
         uint64_t r = chance();
         switch (shape) {
@@ -378,6 +395,15 @@ static void make_shape(uint32_t shape, uint64_t *v, uint32_t count)
             memcpy(&v[i], &x, 8);
             break;
         }
+        case FIRST_SEEN:
+            v[i] = first_seen(r, i, &next, &floor);
+            break;
+        case GAPS: /* times of many magnitudes, a new merchant now and then */
+            v[i] = at = r % 300 ? at + ((r >> 20) % 1000000 >> r % 20) * 1000 : 1704067200000000ULL;
+            break;
+        case RECENT: /* codes of which the last ones come again */
+            v[i] = r % 5 == 0 ? next++ : next - 1 - (r >> 8) % (1U << (r >> 40) % 6);
+            break;
         default: /* long runs of few values */
             v[i] = i / 700 % 3 ? 11 : 44;
             break;
@@ -526,12 +552,12 @@ static size_t make_leaf(uint32_t kind, uint32_t count, uint8_t *out)
 {
     static const uint32_t byte_widths[] = {0, 1, 2, 4, 8};
     uint32_t a = byte_widths[chance() % 5], b = byte_widths[chance() % 5];
-    bool scaled = chance() % 2;
+    bool scaled = chance() % 2, wrapped = kind == TL_ENC_DELTA && chance() % 2;
     uint8_t *next = out + 8;
     uint64_t packed = 0;
     if (kind == TL_ENC_RAW)
         a = a ? a : 1;
-    for (int i = 0; i < (scaled ? 16 : 8); i++)
+    for (int i = 0; i < 8 + scaled * 8 + wrapped * 8; i++)
         *next++ = (uint8_t)chance();
     if (kind == TL_ENC_RAW)
         packed = (uint64_t)count * a;
@@ -552,7 +578,7 @@ static size_t make_leaf(uint32_t kind, uint32_t count, uint8_t *out)
     out[0] = (uint8_t)kind;
     out[1] = 0;
     out[2] = (uint8_t)(a | (kind == TL_ENC_DELTA ? b << 4 : 0));
-    out[3] = scaled;
+    out[3] = (uint8_t)(scaled + 2 * wrapped);
     tl_put_u32le(out + 4, (uint32_t)(next - out - 8));
     return (size_t)(next - out);
 }
@@ -619,6 +645,58 @@ static void mutations_are_refused_or_decode_alike(void **state)
     assert_true(refused > 100 && accepted > 100);
     free(v);
     free(naive);
+}
+
+/* The layer of classes predicts and packs again: whatever its bytes are, it is refused or becomes
+ * a payload that a check can judge. */
+static void mutated_classes_are_refused_or_inflate(void **state)
+{
+    (void)state;
+    struct tl_status st = TL_STATUS_INIT;
+    uint64_t *v = malloc(ROWS * 8);
+    int64_t *got = malloc(ROWS * 8);
+    uint32_t refused = 0, accepted = 0;
+    for (uint32_t round = 0; round < 3000; round++) {
+        seed = round;
+        uint32_t count = 600 + (uint32_t)(chance() % 1000);
+        make_shape(FIRST_SEEN + round % 3, v, count);
+        struct tl_encode_options opt = {.zstd_level = 1};
+        struct tl_buffer payload;
+        tl_buffer_init(&payload, "payload", 1 << 20);
+        assert_ok(&st, tl_encode_i64(encoder, (int64_t *)v, count, &opt, &payload, &st));
+        assert_non_null(strstr(tl_payload_name(tl_buffer_slice(&payload)), "+classes"));
+        uint8_t *bytes = malloc(payload.size); /* exact: reads beyond it are found */
+        memcpy(bytes, payload.data, payload.size);
+        for (uint32_t i = 0; i < 1 + round % 3; i++) {
+            size_t at = chance() % 2 ? chance() % payload.size : 4 + chance() % 100;
+            bytes[at] = (uint8_t)(chance() % 2 ? chance() : bytes[at] ^ (1U << chance() % 8));
+        }
+        struct tl_slice mutated = tl_slice_of(bytes, payload.size);
+        size_t size;
+        enum tl_code rc = tl_payload_inflated_size(mutated, &size, &st);
+        if (rc == TL_OK) {
+            uint8_t *dst = malloc(size + TL_PAYLOAD_PAD);
+            rc = tl_payload_inflate(decoder, mutated, dst, size, &st);
+            struct tl_slice inflated = tl_slice_of(dst, size);
+            if (rc == TL_OK) {
+                memset(dst + size, 0, TL_PAYLOAD_PAD);
+                rc = tl_payload_check(decoder, inflated, count, &st);
+            }
+            if (rc == TL_OK) {
+                tl_decode_i64(decoder, inflated, count, 0, count, got);
+                tl_decode_i64(decoder, inflated, count, count / 3, count / 2, got);
+            }
+            free(dst);
+        }
+        accepted += rc == TL_OK;
+        refused += rc != TL_OK;
+        tl_status_clear(&st);
+        free(bytes);
+        tl_buffer_deinit(&payload);
+    }
+    assert_true(refused > 100 && accepted > 100);
+    free(v);
+    free(got);
 }
 
 static void cut_payloads_are_refused(void **state)
@@ -852,7 +930,7 @@ static void make_golden(struct tl_buffer *file, bool zstd)
 {
     struct tl_status st = TL_STATUS_INIT;
     struct tl_encode_options opt = {.zstd_level = zstd ? 3 : 0};
-    static const uint32_t shapes[] = {0, 2, 3, 5, 6, 7, 9, 10, 12};
+    static const uint32_t shapes[] = {0, 2, 3, 5, 6, 7, 9, 10, 12, FIRST_SEEN, GAPS, RECENT};
     uint64_t v[GOLDEN_ROWS], bits[GOLDEN_ROWS / 64 + 1] = {0};
     struct tl_buffer payload;
     tl_buffer_init(&payload, "payload", 1 << 20);
@@ -980,6 +1058,7 @@ int main(void)
         cmocka_unit_test(narrow_types_round_trip),
         cmocka_unit_test(random_bits_decode_as_the_page_says),
         cmocka_unit_test(mutations_are_refused_or_decode_alike),
+        cmocka_unit_test(mutated_classes_are_refused_or_inflate),
         cmocka_unit_test(cut_payloads_are_refused),
         cmocka_unit_test(bitmaps_round_trip),
         cmocka_unit_test(strings_round_trip),
