@@ -562,6 +562,8 @@ static const struct aggregate_name {
     {"min", TL_AGG_MIN, TL_AGG_MIN},
     {"max", TL_AGG_MAX, TL_AGG_MAX},
     {"percentile_disc", TL_AGG_PERCENTILE_DISC, TL_AGG_PERCENTILE_DISC},
+    {"approx_distinct", TL_AGG_APPROX_DISTINCT, TL_AGG_APPROX_DISTINCT},
+    {"approx_percentile", TL_AGG_APPROX_PERCENTILE, TL_AGG_APPROX_PERCENTILE},
 };
 
 /* PostgreSQL's aggregates and window functions that are not built: refused by name. */
@@ -659,8 +661,10 @@ static enum tl_code add_aggregate(struct tl__block *k, const struct tl_aggregate
 static enum tl_code aggregate_does_not_exist(struct tl__block *k, const struct tl_ast *ast,
                                              const struct tl_expr *arg)
 {
-    return TL__BIND_FAIL(k->b, TL_INVALID, "42883", ast->position, "function %s(%s) does not exist",
-                         ast->name, arg ? tl__type_label(arg->type) : "");
+    const char *more = arg && ast->arg_count == 2 ? ", double precision" : "";
+    return TL__BIND_FAIL(k->b, TL_INVALID, "42883", ast->position,
+                         "function %s(%s%s) does not exist", ast->name,
+                         arg ? tl__type_label(arg->type) : "", more);
 }
 
 /* The type of the aggregate's result over its argument; TL_NULL: there is no such aggregate. */
@@ -670,6 +674,7 @@ static struct tl_type aggregate_type(uint8_t kind, struct tl_type arg)
     case TL_AGG_COUNT_STAR:
     case TL_AGG_COUNT:
     case TL_AGG_COUNT_DISTINCT:
+    case TL_AGG_APPROX_DISTINCT:
         return tl_type_of(TL_BIGINT);
     case TL_AGG_SUM:
     case TL_AGG_SUM_DISTINCT:
@@ -681,41 +686,63 @@ static struct tl_type aggregate_type(uint8_t kind, struct tl_type arg)
                                                              : tl_type_of(TL_NULL);
     case TL_AGG_PERCENTILE_DISC:
         return arg;
+    case TL_AGG_APPROX_PERCENTILE:
+        return tl_type_of(tl__is_number(arg) ? TL_DOUBLE : TL_NULL);
     default:
         return arg.kind == TL_BOOLEAN ? tl_type_of(TL_NULL) : arg;
     }
 }
 
-static enum tl_code bind_fraction(struct tl__block *k, const struct tl_ast *ast,
-                                  struct tl_aggregate *out)
+/* The fraction of percentile_disc or approx_percentile. */
+static enum tl_code bind_fraction(struct tl__block *k, const struct tl_ast *ast, const char *of,
+                                  struct tl_expr **out)
 {
     struct tl__binder *b = k->b;
-    const struct tl_ast_call *call = ast->call;
-    if (!call->within_group)
-        return TL__BIND_FAIL(b, TL_INVALID, "42809", ast->position,
-                             "WITHIN GROUP is required for ordered-set aggregate %s", ast->name);
-    if (ast->arg_count != 1 || call->order_count != 1)
-        return TL__BIND_FAIL(b, TL_INVALID, "42883", ast->position,
-                             "function %s takes one fraction and one ORDER BY expression",
-                             ast->name);
-    enum tl_code rc = tl__bind(k, ast->args[0], &out->fraction);
+    char what[64];
+    snprintf(what, sizeof(what), "the fraction of %s", of);
+    enum tl_code rc = tl__bind(k, ast, out);
     if (!rc)
-        rc =
-            tl__coerce(b, &out->fraction, tl_type_of(TL_DOUBLE), "the fraction of percentile_disc");
+        rc = tl__coerce(b, out, tl_type_of(TL_DOUBLE), what);
     if (rc)
         return rc;
-    if (!tl__is_column_free(out->fraction))
-        return TL__BIND_FAIL(b, TL_UNSUPPORTED, "0A000", ast->args[0]->position,
-                             "a fraction of percentile_disc that depends on columns is not "
-                             "supported");
-    if (out->fraction->kind == TL_EXPR_CONST && !tl__is_null_const(out->fraction)) {
-        double f = *(const double *)out->fraction->value.data;
+    if (!tl__is_column_free(*out))
+        return TL__BIND_FAIL(b, TL_UNSUPPORTED, "0A000", ast->position,
+                             "a fraction of %s that depends on columns is not supported", of);
+    if ((*out)->kind == TL_EXPR_CONST && !tl__is_null_const(*out)) {
+        double f = *(const double *)(*out)->value.data;
         if (!(f >= 0 && f <= 1))
-            return TL__BIND_FAIL(b, TL_INVALID, "22003", ast->args[0]->position,
+            return TL__BIND_FAIL(b, TL_INVALID, "22003", ast->position,
                                  "percentile value %g is not between 0 and 1", f);
     }
+    return TL_OK;
+}
+
+static enum tl_code bind_percentile_disc(struct tl__block *k, const struct tl_ast *ast,
+                                         struct tl_aggregate *out)
+{
+    const struct tl_ast_call *call = ast->call;
+    if (!call->within_group)
+        return TL__BIND_FAIL(k->b, TL_INVALID, "42809", ast->position,
+                             "WITHIN GROUP is required for ordered-set aggregate %s", ast->name);
+    if (ast->arg_count != 1 || call->order_count != 1)
+        return TL__BIND_FAIL(k->b, TL_INVALID, "42883", ast->position,
+                             "function %s takes one fraction and one ORDER BY expression",
+                             ast->name);
+    enum tl_code rc = bind_fraction(k, ast->args[0], ast->name, &out->fraction);
+    if (rc)
+        return rc;
     out->descending = call->order[0].descending;
     return tl__bind(k, call->order[0].expr, &out->arg);
+}
+
+/* approx_percentile(x, fraction) */
+static enum tl_code bind_approx_percentile(struct tl__block *k, const struct tl_ast *ast,
+                                           struct tl_aggregate *out)
+{
+    enum tl_code rc = tl__bind(k, ast->args[0], &out->arg);
+    if (!rc && tl__is_open(out->arg))
+        rc = tl__coerce(k->b, &out->arg, tl_type_of(TL_DOUBLE), NULL);
+    return rc ? rc : bind_fraction(k, ast->args[1], ast->name, &out->fraction);
 }
 
 static enum tl_code bind_aggregate_body(struct tl__block *k, const struct tl_ast *ast,
@@ -730,7 +757,7 @@ static enum tl_code bind_aggregate_body(struct tl__block *k, const struct tl_ast
             return aggregate_does_not_exist(k, ast, NULL);
         out->kind = TL_AGG_COUNT_STAR;
     } else if (name->plain == TL_AGG_PERCENTILE_DISC) {
-        rc = bind_fraction(k, ast, out);
+        rc = bind_percentile_disc(k, ast, out);
     } else if (call->within_group) {
         return TL__BIND_FAIL(b, TL_INVALID, "42809", ast->position,
                              "%s is not an ordered-set aggregate, so it cannot have WITHIN GROUP",
@@ -738,10 +765,16 @@ static enum tl_code bind_aggregate_body(struct tl__block *k, const struct tl_ast
     } else if (ast->arg_count == 0 && name->plain == TL_AGG_COUNT) {
         return TL__BIND_FAIL(b, TL_INVALID, "42809", ast->position,
                              "count(*) must be used to call a parameterless aggregate function");
-    } else if (ast->arg_count != 1) {
+    } else if (ast->arg_count != (name->plain == TL_AGG_APPROX_PERCENTILE ? 2 : 1)) {
         return TL__BIND_FAIL(b, TL_INVALID, "42883", ast->position,
                              "function %s with %u arguments does not exist", ast->name,
                              ast->arg_count);
+    } else if (call->distinct &&
+               (name->plain == TL_AGG_APPROX_DISTINCT || name->plain == TL_AGG_APPROX_PERCENTILE)) {
+        return TL__BIND_FAIL(b, TL_UNSUPPORTED, "0A000", ast->position,
+                             "DISTINCT is not supported for aggregate %s", ast->name);
+    } else if (name->plain == TL_AGG_APPROX_PERCENTILE) {
+        rc = bind_approx_percentile(k, ast, out);
     } else {
         rc = tl__bind(k, ast->args[0], &out->arg);
     }

@@ -10,6 +10,7 @@
  *
  * Exactness: sums of BIGINT and DECIMAL are kept in 128 bits and checked against 38 digits when
  * they are told; percentiles keep all values and select; distinct values see exec_distinct.c.
+ * Approximate aggregates are sketches: exec_sketch.c.
  */
 #include <math.h>
 #include <stdatomic.h>
@@ -78,6 +79,7 @@ struct agg {
     struct tl__step *filter;
     struct tl__array states; /* of the struct that the kind uses, by group */
     struct tl__distinct *distinct;
+    struct tl__sketches *sketches;
     /* percentiles: all values with their groups; `from` is an earlier aggregate that
      * collects the same ones */
     struct agg *from;
@@ -125,6 +127,7 @@ static uint32_t state_width(const struct agg *a)
     case TL_AGG_COUNT_STAR:
     case TL_AGG_COUNT:
     case TL_AGG_COUNT_DISTINCT:
+    case TL_AGG_APPROX_DISTINCT:
         return sizeof(int64_t);
     case TL_AGG_MIN:
     case TL_AGG_MAX:
@@ -133,6 +136,7 @@ static uint32_t state_width(const struct agg *a)
         return tl_kind_width(a->arg_type.kind) > 8 ? sizeof(struct wide_state)
                                                    : sizeof(struct order_state);
     case TL_AGG_PERCENTILE_DISC:
+    case TL_AGG_APPROX_PERCENTILE:
         return sizeof(struct order_state);
     default:
         if (a->arg_type.kind == TL_DOUBLE)
@@ -145,9 +149,17 @@ static uint32_t state_width(const struct agg *a)
 
 static bool same_argument(const struct tl_aggregate *a, const struct tl_aggregate *b)
 {
-    return a->kind == TL_AGG_PERCENTILE_DISC && b->kind == TL_AGG_PERCENTILE_DISC && !a->filter &&
-           !b->filter && a->arg->kind == TL_EXPR_COLUMN && b->arg->kind == TL_EXPR_COLUMN &&
-           a->arg->index == b->arg->index;
+    return a->kind == b->kind && !a->filter && !b->filter && a->arg->kind == TL_EXPR_COLUMN &&
+           b->arg->kind == TL_EXPR_COLUMN && a->arg->index == b->arg->index;
+}
+
+/* An earlier aggregate that collects the same values. */
+static void find_same(struct state *s, struct agg *a, uint32_t index)
+{
+    for (uint32_t b = 0; b < index && !a->from; b++) {
+        if (same_argument(s->aggs[b].def, a->def))
+            a->from = s->aggs[b].from ? s->aggs[b].from : &s->aggs[b];
+    }
 }
 
 static enum tl_code agg_init(struct state *s, uint32_t index, const struct tl_aggregate *def,
@@ -176,11 +188,13 @@ static enum tl_code agg_init(struct state *s, uint32_t index, const struct tl_ag
     case TL_AGG_SUM_DISTINCT:
     case TL_AGG_AVG_DISTINCT:
         return tl__distinct_new(s->pipe, a->arg_type, &a->distinct, st);
+    case TL_AGG_APPROX_DISTINCT:
+        return tl__sketches_new(s->pipe, false, &a->sketches, st);
+    case TL_AGG_APPROX_PERCENTILE:
+        find_same(s, a, index);
+        return a->from ? TL_OK : tl__sketches_new(s->pipe, true, &a->sketches, st);
     case TL_AGG_PERCENTILE_DISC:
-        for (uint32_t b = 0; b < index && !a->from; b++) {
-            if (same_argument(s->aggs[b].def, def))
-                a->from = s->aggs[b].from ? s->aggs[b].from : &s->aggs[b];
-        }
+        find_same(s, a, index);
         if (tl_kind_width(a->arg_type.kind) > 8) {
             a->interned = tl_arena_calloc(&s->pipe->memory, 1, sizeof(*a->interned), st);
             if (!a->interned)
@@ -233,6 +247,7 @@ static void state_deinit(struct state *s)
         tl__array_deinit(&a->back);
         tl_arena_deinit(&a->own.memory);
         tl__distinct_deinit(a->distinct);
+        tl__sketches_deinit(a->sketches);
         if (a->interned)
             tl__intern_deinit(a->interned);
     }
@@ -467,8 +482,6 @@ static enum tl_code collect(struct agg *a, struct state *state, const struct row
                             const struct tl_vector *v, struct tl_status *st)
 {
     enum { CHUNK_MIN = 4 << 10, CHUNK = 256 << 10 };
-    if (a->from)
-        return TL_OK;
     int64_t few[TL_VECTOR_ROWS_MAX];
     uint32_t *ids = NULL;
     if (a->interned) {
@@ -549,7 +562,7 @@ static enum tl_code agg_update(struct state *s, struct agg *a, const struct tl__
         r.sel = part.sel;
         r.n = part.n;
     }
-    if (r.n == 0)
+    if (r.n == 0 || a->from)
         return TL_OK;
     if (a->def->kind == TL_AGG_COUNT_STAR) {
         rc = takes_runs(a, &r) ? TL_OK : tl__grouping_spread(grouping, pipe, batch, st);
@@ -576,6 +589,9 @@ static enum tl_code agg_update(struct state *s, struct agg *a, const struct tl__
     case TL_AGG_SUM_DISTINCT:
     case TL_AGG_AVG_DISTINCT:
         return tl__distinct_add(a->distinct, pipe, &v, r.sel, r.n, grouping, st);
+    case TL_AGG_APPROX_DISTINCT:
+    case TL_AGG_APPROX_PERCENTILE:
+        return tl__sketches_add(a->sketches, pipe, &v, r.sel, r.n, grouping, st);
     default:
         break;
     }
@@ -630,6 +646,8 @@ static enum tl_code consume(struct state *s, struct tl__op *child, struct tl_sta
         uint32_t groups = tl__groups_count(s->groups);
         for (uint32_t a = 0; a < s->agg_count; a++) {
             rc = tl__array_reserve(&s->aggs[a].states, groups, true, st);
+            if (rc == TL_OK && s->aggs[a].sketches)
+                rc = tl__sketches_reserve(s->aggs[a].sketches, groups, st);
             if (rc == TL_OK)
                 rc = agg_update(s, &s->aggs[a], &batch, &grouping, st);
             if (rc)
@@ -744,6 +762,15 @@ static enum tl_code merge_values(struct state *to, struct agg *a, struct agg *b,
     return TL_OK;
 }
 
+static enum tl_code merge_sketches(struct agg *a, struct agg *b, const uint32_t *map,
+                                   uint32_t groups, uint32_t others, struct tl_status *st)
+{
+    enum tl_code rc = tl__sketches_reserve(a->sketches, groups, st);
+    if (rc == TL_OK)
+        rc = tl__sketches_reserve(b->sketches, others, st);
+    return rc ? rc : tl__sketches_merge(a->sketches, b->sketches, map, others, st);
+}
+
 static enum tl_code merge(struct state *to, struct state *from, struct tl_status *st)
 {
     uint32_t *map;
@@ -759,6 +786,8 @@ static enum tl_code merge(struct state *to, struct state *from, struct tl_status
             break;
         if (a->distinct)
             rc = tl__distinct_merge(a->distinct, b->distinct, map, st);
+        else if (a->sketches)
+            rc = merge_sketches(a, b, map, groups, tl__groups_count(from->groups), st);
         else if (a->def->kind == TL_AGG_PERCENTILE_DISC)
             rc = merge_values(to, a, b, map, st);
         else
@@ -898,22 +927,56 @@ static enum tl_code rank_ids(struct agg *a, uint32_t **ranks, struct tl_arena *m
     return TL_OK;
 }
 
+static enum tl_code fraction_of(struct state *s, const struct agg *a, double *p, bool *null,
+                                struct tl_status *st)
+{
+    tl_arena_reset(&s->pipe->scratch);
+    struct tl_vector fraction;
+    enum tl_code rc = tl__eval_constant(s->pipe, a->def->fraction, &fraction, st);
+    if (rc)
+        return rc;
+    *null = !tl_vector_valid(&fraction, 0);
+    *p = *null ? 0 : *(const double *)fraction.data;
+    if (!(*p >= 0 && *p <= 1)) {
+        (void)TL_FAIL(st, TL_INVALID, "percentile value %g is not between 0 and 1", *p);
+        return tl_status_sql(st, TL__OUT_OF_RANGE, 0);
+    }
+    return TL_OK;
+}
+
+static enum tl_code finish_sketches(struct state *s, struct agg *a, uint32_t groups,
+                                    struct tl_status *st)
+{
+    struct tl__sketches *sketches = a->from ? a->from->sketches : a->sketches;
+    bool distinct = a->def->kind == TL_AGG_APPROX_DISTINCT;
+    double p = 0;
+    bool null = false;
+    enum tl_code rc = tl__sketches_reserve(sketches, groups, st);
+    if (rc == TL_OK && !distinct)
+        rc = fraction_of(s, a, &p, &null, st);
+    for (uint32_t g = 0; g < groups && rc == TL_OK; g++) {
+        if (distinct) {
+            TL__AT(int64_t, &a->states, g) = tl__sketches_distinct(sketches, g);
+            continue;
+        }
+        double x;
+        bool any;
+        rc = tl__sketches_quantile(sketches, g, p, &x, &any, st);
+        TL__AT(struct order_state, &a->states, g) =
+            (struct order_state){ordered(a->def->type, &x, 0), any && !null};
+    }
+    return rc;
+}
+
 static enum tl_code finish_percentile(struct state *s, struct agg *a, uint32_t groups,
                                       struct tl_status *st)
 {
     struct agg *source = a->from ? a->from : a;
-    enum tl_code rc;
-    tl_arena_reset(&s->pipe->scratch);
-    struct tl_vector fraction;
-    rc = tl__eval_constant(s->pipe, a->def->fraction, &fraction, st);
+    double p;
+    bool null;
+    enum tl_code rc = fraction_of(s, a, &p, &null, st);
     if (rc)
         return rc;
-    bool null = !tl_vector_valid(&fraction, 0);
-    double p = null ? 0 : *(const double *)fraction.data;
-    if (!(p >= 0 && p <= 1)) {
-        (void)TL_FAIL(st, TL_INVALID, "percentile value %g is not between 0 and 1", p);
-        return tl_status_sql(st, TL__OUT_OF_RANGE, 0);
-    }
     if (!a->from) {
         uint32_t *ranks = NULL;
         rc = a->interned ? rank_ids(a, &ranks, &s->pipe->memory, st) : TL_OK;
@@ -978,6 +1041,9 @@ static enum tl_code finish(struct state *s, struct tl_status *st)
             return rc;
         if (a->def->kind == TL_AGG_PERCENTILE_DISC) {
             rc = finish_percentile(s, a, groups, st);
+        } else if (a->def->kind == TL_AGG_APPROX_DISTINCT ||
+                   a->def->kind == TL_AGG_APPROX_PERCENTILE) {
+            rc = finish_sketches(s, a, groups, st);
         } else if (a->distinct) {
             struct tl__array counts;
             tl__array_init(&counts, s->pipe->memory.budget, 8);
@@ -1065,6 +1131,7 @@ static enum tl_code agg_result(const struct state *s, const struct agg *a, uint3
         case TL_AGG_COUNT_STAR:
         case TL_AGG_COUNT:
         case TL_AGG_COUNT_DISTINCT:
+        case TL_AGG_APPROX_DISTINCT:
             ((int64_t *)(void *)data)[i] = TL__AT(int64_t, &a->states, g);
             break;
         case TL_AGG_MIN:
@@ -1082,7 +1149,8 @@ static enum tl_code agg_result(const struct state *s, const struct agg *a, uint3
                 break;
             }
             /* fall through */
-        case TL_AGG_PERCENTILE_DISC: {
+        case TL_AGG_PERCENTILE_DISC:
+        case TL_AGG_APPROX_PERCENTILE: {
             const struct order_state *o = &TL__AT(struct order_state, &a->states, g);
             const struct agg *source = a->from ? a->from : a;
             valid = o->n > 0;

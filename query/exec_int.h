@@ -7,6 +7,7 @@
  *   exec_hash.c       growable arrays, hash tables from values to small ids
  *   exec_group.c      group keys to group numbers
  *   exec_distinct.c   exact distinct values per group
+ *   exec_sketch.c     approximate distinct values and percentiles per group
  *   exec_aggregate.c  aggregates per group, and the operator
  *   exec_sort.c       sorting and the first n rows
  *
@@ -283,5 +284,29 @@ TL_CHECK enum tl_code tl__distinct_finish(struct tl__distinct *d, uint32_t group
  * group << 32 | id, and the values. */
 const uint64_t *tl__distinct_pairs(const struct tl__distinct *d, size_t *count);
 const struct tl__intern *tl__distinct_values(const struct tl__distinct *d);
+
+/* ---- sketches per group (exec_sketch.c) ---- */
+
+struct tl__sketches;
+
+/* Of quantiles, else of distinct values. */
+TL_CHECK enum tl_code tl__sketches_new(struct tl__pipe *pipe, bool quantiles,
+                                       struct tl__sketches **out, struct tl_status *st);
+void tl__sketches_deinit(struct tl__sketches *s);
+/* Empty sketches for groups that are new. */
+TL_CHECK enum tl_code tl__sketches_reserve(struct tl__sketches *s, uint32_t groups,
+                                           struct tl_status *st);
+/* Adds the selected rows of `v`, none of them NULL. The grouping has been spread. */
+TL_CHECK enum tl_code tl__sketches_add(struct tl__sketches *s, struct tl__pipe *pipe,
+                                       const struct tl_vector *v, const uint16_t *sel, uint32_t n,
+                                       const struct tl__grouping *grouping, struct tl_status *st);
+/* Takes another worker's sketches over; its `groups` groups are group_map[0 …] of s. */
+TL_CHECK enum tl_code tl__sketches_merge(struct tl__sketches *s, struct tl__sketches *other,
+                                         const uint32_t *group_map, uint32_t groups,
+                                         struct tl_status *st);
+int64_t tl__sketches_distinct(const struct tl__sketches *s, uint32_t group);
+/* *any false: the group has no values. */
+TL_CHECK enum tl_code tl__sketches_quantile(struct tl__sketches *s, uint32_t group, double fraction,
+                                            double *out, bool *any, struct tl_status *st);
 
 #endif

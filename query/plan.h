@@ -60,7 +60,9 @@ enum tl_agg_kind {
     TL_AGG_MAX,
     TL_AGG_PERCENTILE_DISC, /* fraction in `fraction`; one value of the argument's type */
     TL_AGG_SUM_DISTINCT,    /* sum and avg over distinct values */
-    TL_AGG_AVG_DISTINCT
+    TL_AGG_AVG_DISTINCT,
+    TL_AGG_APPROX_DISTINCT,  /* BIGINT, from a sketch */
+    TL_AGG_APPROX_PERCENTILE /* fraction in `fraction`; numbers -> DOUBLE, from a sketch */
 };
 
 struct tl_aggregate {
@@ -68,7 +70,7 @@ struct tl_aggregate {
     struct tl_type type;
     struct tl_expr *arg;      /* NULL for COUNT_STAR; over the child's columns */
     struct tl_expr *filter;   /* FILTER (WHERE …), or NULL */
-    struct tl_expr *fraction; /* PERCENTILE_DISC: DOUBLE, a constant or parameter */
+    struct tl_expr *fraction; /* of percentiles: DOUBLE, a constant or parameter */
     bool descending;          /* PERCENTILE_DISC: WITHIN GROUP (ORDER BY x DESC) */
 };
 

@@ -217,14 +217,21 @@ static void print_aggregate(struct printer *p, const struct tl_aggregate *a,
         [TL_AGG_PERCENTILE_DISC] = "percentile_disc(",
         [TL_AGG_SUM_DISTINCT] = "sum(DISTINCT ",
         [TL_AGG_AVG_DISTINCT] = "avg(DISTINCT ",
+        [TL_AGG_APPROX_DISTINCT] = "approx_distinct(",
+        [TL_AGG_APPROX_PERCENTILE] = "approx_percentile(",
     };
     put(p, names[a->kind]);
-    if (a->fraction) {
+    bool ordered = a->kind == TL_AGG_PERCENTILE_DISC;
+    if (ordered) {
         print_expr(p, a->fraction, child, false);
         put(p, ") WITHIN GROUP (ORDER BY ");
     }
     if (a->arg)
         print_expr(p, a->arg, child, false);
+    if (a->fraction && !ordered) {
+        put(p, ", ");
+        print_expr(p, a->fraction, child, false);
+    }
     put(p, a->descending ? " DESC)" : ")");
     if (a->filter) {
         put(p, " FILTER (WHERE ");

@@ -10,10 +10,12 @@
  * the mantissa, and not with log(), the last digit of which differs from library to library: stored
  * sketches of two machines must be equal.
  *
- * At most 64 powers of two (2,240 buckets) are kept apart for each sign: what lies below the
- * greatest one's 64 is counted in the least kept. Whichever order values come in, the greatest
- * decides alone what the least kept bucket is, and counts only ever move up to it: the state is a
- * function of the multiset.
+ * At most 2,240 buckets of each sign are kept, which is 64 powers of two without a gap: every
+ * BIGINT and DECIMAL(18,s) has its bucket, and one absurd value among others costs no more than
+ * one. With more of them, the least magnitudes are counted in the least bucket kept. Whichever
+ * order values come in, that bucket is the 2,240th greatest of all, and counts only ever move up to
+ * it: what is told and stored is a function of the multiset. (The table itself may hold more for a
+ * while, so that this is done once for thousands of buckets.)
  *
  * In memory the buckets are a hash table, small as long as values are few or alike: a group of a
  * query with one duration holds 32 bytes.
@@ -43,12 +45,14 @@ enum {
     KEY_BITS = 18,
     KEY_MASK = (1 << KEY_BITS) - 1,
     LOG_MIN = 5, /* 4 slots */
-    BUCKETS_MAX = 2 * TL_QUANTILE_BUCKETS_MAX + 4
+    BUCKETS_MAX = 2 * TL_QUANTILE_BUCKETS_MAX + 4,
+    LOG_MAX = TL_SKETCH_BLOCK_LOG_MAX - 1,
+    USED_MAX = 3 << (LOG_MAX - 5) /* three quarters */
 };
 
 _Static_assert((int)KEY_NAN <= (int)KEY_MASK, "keys fit");
 _Static_assert(TL_QUANTILE_VALUES_MAX == UINT64_MAX >> KEY_BITS, "counts fit");
-_Static_assert(BUCKETS_MAX * 4 <= 3 * (1 << 13), "blocks are large enough");
+_Static_assert((int)USED_MAX >= 2 * (int)BUCKETS_MAX, "folding makes room");
 
 /* Where the buckets of one power of two begin: the mantissa's 52 bits of 2^(i / 35), rounded. */
 static const uint64_t limits[PER_OCTAVE + 1] = {
@@ -152,17 +156,6 @@ static inline uint64_t *find(uint64_t *slots, uint32_t log, uint32_t key)
     return &slots[at];
 }
 
-/* The key that a value with `key` is counted under, now. */
-static inline uint32_t kept_key(const struct tl_quantile *q, uint32_t key)
-{
-    uint32_t magnitude = 0;
-    uint32_t sign = sign_of(key, &magnitude);
-    if (sign == 2 || magnitude + 1 + TL_QUANTILE_BUCKETS_MAX > q->top[sign])
-        return key;
-    return key_at(sign, q->top[sign] - TL_QUANTILE_BUCKETS_MAX);
-}
-
-/* A table of 2^log bytes instead of the old one, its counts where they belong now. */
 static enum tl_code resize(struct tl_quantile *q, struct tl_sketch_memory *m, uint32_t log,
                            struct tl_status *st)
 {
@@ -170,51 +163,114 @@ static enum tl_code resize(struct tl_quantile *q, struct tl_sketch_memory *m, ui
     if (!slots)
         return st->code;
     memset(slots, 0, (size_t)1 << log);
-    uint32_t used = 0;
     for (uint32_t i = 0; i < slot_count(q); i++) {
-        if (!q->slots[i])
-            continue;
-        uint32_t key = kept_key(q, (uint32_t)(q->slots[i] & KEY_MASK));
-        uint64_t *slot = find(slots, log, key);
-        used += *slot == 0;
-        *slot = ((*slot >> KEY_BITS) + (q->slots[i] >> KEY_BITS)) << KEY_BITS | key;
+        if (q->slots[i])
+            *find(slots, log, (uint32_t)(q->slots[i] & KEY_MASK)) = q->slots[i];
     }
     tl__sketch_give(m, q->slots, q->log);
     q->slots = slots;
     q->log = log;
-    q->used = used;
     return TL_OK;
 }
+
+/* ---- in order ---- */
+
+/* Counts the least magnitudes of one sign in the least one kept. The sign's keys stand from `first`
+ * on, n of them, nearest to zero first when step is 1, last when it is -1. */
+static void fold_sign(uint64_t *first, uint32_t n, int step)
+{
+    uint32_t many = n - TL_QUANTILE_BUCKETS_MAX;
+    uint64_t *kept = step > 0 ? first + many : first + n - 1 - many;
+    for (uint64_t *at = kept - step; many > 0; many--, at -= step) {
+        *kept += *at & TL_QUANTILE_VALUES_MAX;
+        *at = 0;
+    }
+}
+
+/* Folds what is sorted; how many buckets are left. */
+static uint32_t fold(uint64_t *sorted, uint32_t n)
+{
+    uint32_t counts[3] = {0, 0, 0};
+    uint32_t magnitude;
+    uint32_t first_negative = 0;
+    uint32_t first_positive = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t key = (uint32_t)(sorted[i] >> (64 - KEY_BITS));
+        counts[sign_of(key, &magnitude)]++;
+        first_negative += key < KEY_NEGATIVE;
+        first_positive += key < KEY_POSITIVE;
+    }
+    if (counts[0] <= TL_QUANTILE_BUCKETS_MAX && counts[1] <= TL_QUANTILE_BUCKETS_MAX)
+        return n;
+    if (counts[0] > TL_QUANTILE_BUCKETS_MAX)
+        fold_sign(sorted + first_positive, counts[0], 1);
+    if (counts[1] > TL_QUANTILE_BUCKETS_MAX)
+        fold_sign(sorted + first_negative, counts[1], -1);
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (sorted[i])
+            sorted[kept++] = sorted[i];
+    }
+    return kept;
+}
+
+/* The buckets by ascending key, as key << 46 | count, in a block of *log that is given back. */
+static uint64_t *sort_slots(const struct tl_quantile *q, struct tl_sketch_memory *m, uint32_t *log,
+                            uint32_t *buckets, struct tl_status *st)
+{
+    *log = log_for(q->used);
+    uint64_t *a = tl__sketch_take(m, *log, st);
+    uint64_t *b = a ? tl__sketch_take(m, *log, st) : NULL;
+    if (!b) {
+        tl__sketch_give(m, a, *log);
+        return NULL;
+    }
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < slot_count(q); i++) {
+        uint64_t slot = q->slots[i];
+        if (slot)
+            a[n++] = slot << (64 - KEY_BITS) | slot >> KEY_BITS;
+    }
+    uint64_t *sorted = tl__radix_sort(a, b, n);
+    tl__sketch_give(m, sorted == a ? b : a, *log);
+    *buckets = fold(sorted, n);
+    return sorted;
+}
+
+/* A full table becomes its folded buckets. */
+static enum tl_code fold_table(struct tl_quantile *q, struct tl_sketch_memory *m,
+                               struct tl_status *st)
+{
+    uint32_t log;
+    uint32_t buckets = 0;
+    uint64_t *sorted = sort_slots(q, m, &log, &buckets, st);
+    if (!sorted)
+        return st->code;
+    memset(q->slots, 0, (size_t)1 << q->log);
+    for (uint32_t i = 0; i < buckets; i++) {
+        uint32_t key = (uint32_t)(sorted[i] >> (64 - KEY_BITS));
+        *find(q->slots, q->log, key) = sorted[i] << KEY_BITS | key;
+    }
+    q->used = buckets;
+    tl__sketch_give(m, sorted, log);
+    return TL_OK;
+}
+
+/* ---- adding ---- */
 
 /* Adds n values of a bucket that has none yet. */
 static __attribute__((noinline)) enum tl_code add_bucket(struct tl_quantile *q,
                                                          struct tl_sketch_memory *m, uint32_t key,
                                                          uint64_t n, struct tl_status *st)
 {
-    uint32_t log = log_for(q->used + 1) > q->log ? log_for(q->used + 1) : q->log;
-    uint32_t magnitude = 0;
-    uint32_t sign = sign_of(key, &magnitude);
-    struct tl_quantile before = *q;
-    bool collapses = false;
-    if (sign < 2) {
-        if (magnitude + 1 > q->top[sign])
-            q->top[sign] = magnitude + 1;
-        if (q->low[sign] == 0 || magnitude + 1 < q->low[sign])
-            q->low[sign] = magnitude + 1;
-        if (q->top[sign] - q->low[sign] >= TL_QUANTILE_BUCKETS_MAX) {
-            q->low[sign] = q->top[sign] - TL_QUANTILE_BUCKETS_MAX + 1;
-            collapses = before.low[sign] && before.low[sign] < q->low[sign];
-        }
-    }
-    if (log != q->log || collapses) {
-        enum tl_code rc = resize(q, m, log, st);
-        if (rc) {
-            *q = before;
-            return rc;
-        }
-    }
-    key = kept_key(q, key);
-    uint64_t *slot = find(q->slots, q->log, key);
+    enum tl_code rc = TL_OK;
+    if (q->used == USED_MAX)
+        rc = fold_table(q, m, st);
+    else if (log_for(q->used + 1) > q->log)
+        rc = resize(q, m, log_for(q->used + 1), st);
+    if (rc)
+        return rc;
+    uint64_t *slot = find(q->slots, q->log, key); /* folding may have made it */
     q->used += *slot == 0;
     *slot = ((*slot >> KEY_BITS) + n) << KEY_BITS | key;
     q->count += n;
@@ -265,35 +321,14 @@ void tl_quantile_clear(struct tl_quantile *q, struct tl_sketch_memory *m)
     *q = (struct tl_quantile){0};
 }
 
-/* ---- in order ---- */
-
-/* The slots, by ascending key, as key << 46 | count; in a block of *log that is given back. */
-static uint64_t *sort_slots(const struct tl_quantile *q, struct tl_sketch_memory *m, uint32_t *log,
-                            struct tl_status *st)
-{
-    *log = log_for(q->used);
-    uint64_t *a = tl__sketch_take(m, *log, st);
-    uint64_t *b = a ? tl__sketch_take(m, *log, st) : NULL;
-    if (!b) {
-        tl__sketch_give(m, a, *log);
-        return NULL;
-    }
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < slot_count(q); i++) {
-        uint64_t slot = q->slots[i];
-        if (slot)
-            a[n++] = slot << (64 - KEY_BITS) | slot >> KEY_BITS;
-    }
-    uint64_t *sorted = tl__radix_sort(a, b, n);
-    tl__sketch_give(m, sorted == a ? b : a, *log);
-    return sorted;
-}
+/* ---- answers ---- */
 
 enum tl_code tl_quantile_get(const struct tl_quantile *q, struct tl_sketch_memory *m,
                              const double *fractions, uint32_t n, double *out, struct tl_status *st)
 {
     uint32_t log;
-    uint64_t *sorted = sort_slots(q, m, &log, st);
+    uint32_t buckets = 0;
+    uint64_t *sorted = sort_slots(q, m, &log, &buckets, st);
     if (!sorted)
         return st->code;
     for (uint32_t f = 0; f < n; f++) {
@@ -303,7 +338,7 @@ enum tl_code tl_quantile_get(const struct tl_quantile *q, struct tl_sketch_memor
         rank = rank < q->count ? rank : q->count;
         uint64_t sum = 0;
         out[f] = NAN;
-        for (uint32_t i = 0; i < q->used; i++) {
+        for (uint32_t i = 0; i < buckets; i++) {
             sum += sorted[i] & TL_QUANTILE_VALUES_MAX;
             if (sum >= rank) {
                 out[f] = value_of((uint32_t)(sorted[i] >> (64 - KEY_BITS)));
@@ -321,12 +356,13 @@ enum tl_code tl_quantile_encode(const struct tl_quantile *q, struct tl_sketch_me
                                 struct tl_buffer *out, struct tl_status *st)
 {
     uint32_t log;
-    uint64_t *sorted = sort_slots(q, m, &log, st);
+    uint32_t buckets = 0;
+    uint64_t *sorted = sort_slots(q, m, &log, &buckets, st);
     if (!sorted)
         return st->code;
-    tl_buffer_put_varint(out, q->used);
+    tl_buffer_put_varint(out, buckets);
     uint32_t next = 0;
-    for (uint32_t i = 0; i < q->used; i++) {
+    for (uint32_t i = 0; i < buckets; i++) {
         uint32_t key = (uint32_t)(sorted[i] >> (64 - KEY_BITS));
         tl_buffer_put_varint(out, key - next);
         tl_buffer_put_varint(out, sorted[i] & TL_QUANTILE_VALUES_MAX);
@@ -348,7 +384,7 @@ static enum tl_code prove(struct tl_reader r, uint32_t *buckets, struct tl_statu
         return bad(st);
     uint64_t sum = 0;
     uint64_t next = 0;
-    uint32_t first[2] = {0, 0};
+    uint32_t counts[3] = {0, 0, 0};
     for (uint64_t i = 0; i < n; i++) {
         uint64_t gap = tl_read_varint(&r);
         uint64_t count = tl_read_varint(&r);
@@ -357,12 +393,8 @@ static enum tl_code prove(struct tl_reader r, uint32_t *buckets, struct tl_statu
             return bad(st);
         uint32_t key = (uint32_t)(next + gap);
         uint32_t magnitude = 0;
-        uint32_t sign = sign_of(key, &magnitude);
-        if (sign < 2) { /* within one sign keys are as far apart as magnitudes */
-            first[sign] = first[sign] ? first[sign] : key;
-            if (key - first[sign] >= TL_QUANTILE_BUCKETS_MAX)
-                return bad(st);
-        }
+        if (++counts[sign_of(key, &magnitude)] > TL_QUANTILE_BUCKETS_MAX)
+            return bad(st);
         sum += count;
         next = key + 1u;
     }
@@ -394,12 +426,9 @@ bool tl_quantile_check(const struct tl_quantile *q)
 {
     uint64_t count = 0;
     uint32_t used = 0;
-    uint32_t top[2] = {0, 0};
-    uint32_t low[2] = {0, 0};
     for (uint32_t i = 0; i < slot_count(q); i++) {
         uint64_t slot = q->slots[i];
         uint32_t key = (uint32_t)(slot & KEY_MASK);
-        uint32_t magnitude = 0;
         if (!slot)
             continue;
         if (key < KEY_LEAST || key > KEY_NAN || slot >> KEY_BITS == 0 ||
@@ -407,16 +436,6 @@ bool tl_quantile_check(const struct tl_quantile *q)
             return false;
         used++;
         count += slot >> KEY_BITS;
-        uint32_t sign = sign_of(key, &magnitude);
-        if (sign == 2)
-            continue;
-        top[sign] = magnitude + 1 > top[sign] ? magnitude + 1 : top[sign];
-        low[sign] = !low[sign] || magnitude + 1 < low[sign] ? magnitude + 1 : low[sign];
-    }
-    for (int s = 0; s < 2; s++) {
-        if (top[s] != q->top[s] || low[s] != q->low[s] ||
-            (top[s] && top[s] - low[s] >= TL_QUANTILE_BUCKETS_MAX))
-            return false;
     }
     return count == q->count && used == q->used && used * 4 <= slot_count(q) * 3;
 }

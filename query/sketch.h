@@ -8,13 +8,13 @@
  * tl_hll  How many distinct values. A standard error of 0.81 % (1.04 / sqrt(2^14)); up to 3,072
  *         values it is next to exact. See query/hll.c for the method and the bytes.
  *
- * tl_quantile  Quantiles of numbers: what is told is within 1 % of an exact percentile_disc,
- * always, as long as the magnitudes of one sign span at most 64 powers of two (every BIGINT does);
- *         beyond that the smallest magnitudes are told as larger ones. See query/quantile.c.
+ * tl_quantile  Quantiles of numbers: what is told is within 1 % of an exact percentile_disc, as
+ * long as the numbers of one sign fall into at most 2,240 buckets of 2 %: 64 powers of two, all of
+ * BIGINT. With more, the smallest magnitudes are told too large. See query/quantile.c.
  *
  * Both begin as all zeros, which is an empty sketch without memory, and take memory as they grow:
  * a tl_hll 16 bytes for up to 3 values, at most 16 KiB; a tl_quantile 32 bytes for up to 3 buckets
- * (values that differ by less than 2 % share one), at most 64 KiB, for durations 4 KiB or so.
+ * (values that differ by less than 2 % share one), at most 128 KiB, for durations 4 KiB or so.
  *
  * Ownership  A sketch's memory comes from a tl_sketch_memory and goes back to it with clear(), or
  *            with the arena as a whole. All sketches that are merged need not share one.
@@ -35,7 +35,7 @@
 
 /* ---- memory ---- */
 
-enum { TL_SKETCH_BLOCK_LOG_MAX = 17 };
+enum { TL_SKETCH_BLOCK_LOG_MAX = 18 };
 
 /* Blocks of powers of two, used again when a sketch has outgrown them. */
 struct tl_sketch_memory {
@@ -107,7 +107,7 @@ bool tl_hll_check(const struct tl_hll *h);
 
 enum {
     TL_QUANTILE_BUCKETS_PER_OCTAVE = 35,
-    TL_QUANTILE_BUCKETS_MAX = 64 * TL_QUANTILE_BUCKETS_PER_OCTAVE, /* of one sign */
+    TL_QUANTILE_BUCKETS_MAX = 64 * TL_QUANTILE_BUCKETS_PER_OCTAVE, /* of a sign, when told */
     TL_QUANTILE_ENCODED_BYTES_MAX = 1 << 16
 };
 #define TL_QUANTILE_ERROR      0.01 /* relative */
@@ -118,8 +118,6 @@ struct tl_quantile {
     uint64_t count;  /* values */
     uint32_t used;   /* slots in use */
     uint32_t log;    /* log2 of the block's bytes; 0: none */
-    uint32_t top[2]; /* the greatest magnitude's bucket + 1 by sign (0: positive); 0: none */
-    uint32_t low[2]; /* the least one's + 1 */
 };
 
 /* Adds x, n times (n > 0). -0.0 is 0; infinities and NaN are values, ordered as PostgreSQL orders

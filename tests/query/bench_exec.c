@@ -4,6 +4,9 @@
  * or read, so the figures are the executor's alone.
  *
  *     bench_exec [rows] [query …]
+ *
+ * A3 to A6 are approximate: S3, E4 and E5 count the same distinct values exactly, S6 selects the
+ * same percentiles.
  */
 #include <math.h>
 #include <stdio.h>
@@ -325,6 +328,21 @@ static struct tl_plan_node *query(const char *name, int64_t merchant)
         struct tl_aggregate aggs[] = {build_agg(TL_AGG_COUNT_DISTINCT, COL(0, VISITOR), NULL)};
         return build_aggregate(a, n, aggs, 1, NULL);
     }
+    if (!strcmp(name, "A3") || !strcmp(name, "A4") || !strcmp(name, "E4")) {
+        bool grouped = name[1] == '4'; /* per merchant */
+        struct tl_plan_node *n = build_scan(a, table, MERCHANT, VISITOR, -1);
+        struct tl_aggregate aggs[] = {
+            build_agg(name[0] == 'E' ? TL_AGG_COUNT_DISTINCT : TL_AGG_APPROX_DISTINCT,
+                      COL(1, VISITOR), NULL)};
+        return build_aggregate(a, n, aggs, 1, grouped ? COL(0, MERCHANT) : NULL, NULL);
+    }
+    if (!strcmp(name, "A5") || !strcmp(name, "E5")) { /* numbers */
+        struct tl_plan_node *n = build_scan(a, table, DURATION, -1);
+        struct tl_aggregate aggs[] = {
+            build_agg(name[0] == 'E' ? TL_AGG_COUNT_DISTINCT : TL_AGG_APPROX_DISTINCT,
+                      COL(0, DURATION), NULL)};
+        return build_aggregate(a, n, aggs, 1, NULL);
+    }
     if (!strcmp(name, "S4")) {
         struct tl_plan_node *n = build_scan(a, table, BROWSER, OS, COUNTRY, -1);
         struct tl_aggregate aggs[] = {build_agg(TL_AGG_COUNT_STAR, NULL, NULL)};
@@ -338,9 +356,11 @@ static struct tl_plan_node *query(const char *name, int64_t merchant)
         struct tl_aggregate aggs[] = {build_agg(TL_AGG_COUNT_STAR, NULL, NULL)};
         return build_aggregate(a, n, aggs, 1, NULL);
     }
-    if (!strcmp(name, "S6")) {
+    if (!strcmp(name, "A6") || !strcmp(name, "S6")) {
         struct tl_plan_node *n = build_scan(a, table, COUNTRY, DURATION, -1);
-        struct tl_aggregate aggs[] = {build_agg(TL_AGG_PERCENTILE_DISC, COL(1, DURATION), NULL)};
+        struct tl_aggregate aggs[] = {
+            build_agg(name[0] == 'A' ? TL_AGG_APPROX_PERCENTILE : TL_AGG_PERCENTILE_DISC,
+                      COL(1, DURATION), NULL)};
         aggs[0].fraction = build_double(a, 0.99);
         n = build_aggregate(a, n, aggs, 1, COL(0, COUNTRY), NULL);
         return build_sort(a, n, -1, 1, 0);
@@ -416,7 +436,8 @@ static void measure(const char *name, const char *who, int64_t merchant, uint32_
 int main(int argc, char **argv)
 {
     static const char *const merchant_queries[] = {"Q1", "Q2", "Q3", "Q4", "Q5", "Q7", "Q8"};
-    static const char *const all_queries[] = {"S1", "S2", "S3", "S4", "S5", "S6"};
+    static const char *const all_queries[] = {"S1", "S2", "S3", "A3", "E4", "A4",
+                                              "E5", "A5", "S4", "S5", "S6", "A6"};
     uint64_t rows = argc > 1 ? strtoull(argv[1], NULL, 10) : 10000000;
     struct fake_table t = {.info = {.id = 1,
                                     .name = "events",

@@ -217,6 +217,7 @@ static inline struct tl_aggregate build_agg(uint8_t kind, struct tl_expr *arg,
     case TL_AGG_COUNT_STAR:
     case TL_AGG_COUNT:
     case TL_AGG_COUNT_DISTINCT:
+    case TL_AGG_APPROX_DISTINCT:
         g.type = tl_type_of(TL_BIGINT);
         break;
     case TL_AGG_SUM:
@@ -226,6 +227,9 @@ static inline struct tl_aggregate build_agg(uint8_t kind, struct tl_expr *arg,
     case TL_AGG_AVG:
     case TL_AGG_AVG_DISTINCT:
         g.type = tl_avg_type(arg->type);
+        break;
+    case TL_AGG_APPROX_PERCENTILE:
+        g.type = tl_type_of(TL_DOUBLE);
         break;
     default:
         g.type = arg->type;

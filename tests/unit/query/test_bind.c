@@ -154,6 +154,11 @@ static const struct good goods[] = {
      "WITHIN GROUP (ORDER BY path DESC), percentile_disc($1) WITHIN GROUP (ORDER BY revenue) FROM "
      "events",
      "percentile_disc BIGINT, percentile_disc TEXT, percentile_disc DECIMAL(18,4)  $1 DOUBLE"},
+    {"SELECT approx_distinct(path), approx_distinct(day) FILTER (WHERE is_bot), "
+     "approx_percentile(duration_ms, 0.5), approx_percentile(revenue, $1), approx_percentile(NULL, "
+     "1) FROM events",
+     "approx_distinct BIGINT, approx_distinct BIGINT, approx_percentile DOUBLE, approx_percentile "
+     "DOUBLE, approx_percentile DOUBLE  $1 DOUBLE"},
     {"SELECT count(*) * 100.0 / count(path), sum(revenue) / count(*), count(*) + 1, -count(*), "
      "count(*)::double precision / 2, (sum(bytes) / 1024)::bigint FROM events",
      "?column? DECIMAL(38,20), ?column? DECIMAL(38,20), ?column? BIGINT, ?column? BIGINT, ?column? "
@@ -291,6 +296,20 @@ static const struct bad bads[] = {
      "function percentile_disc takes one fraction and one ORDER BY expression"},
     {"SELECT percentile_disc(0.5, 0.6) WITHIN GROUP (ORDER BY status) FROM events", "42883", 8,
      "function percentile_disc takes one fraction and one ORDER BY expression"},
+    {"SELECT approx_percentile(path, 0.5) FROM events", "42883", 8,
+     "function approx_percentile(text, double precision) does not exist"},
+    {"SELECT approx_percentile(status, 1.5) FROM events", "22003", 34,
+     "percentile value 1.5 is not between 0 and 1"},
+    {"SELECT approx_percentile(status, status) FROM events", "0A000", 34,
+     "a fraction of approx_percentile that depends on columns is not supported"},
+    {"SELECT approx_percentile(status) FROM events", "42883", 8,
+     "function approx_percentile with 1 arguments does not exist"},
+    {"SELECT approx_percentile(0.5) WITHIN GROUP (ORDER BY status) FROM events", "42809", 8,
+     "approx_percentile is not an ordered-set aggregate, so it cannot have WITHIN GROUP"},
+    {"SELECT approx_distinct(DISTINCT status) FROM events", "0A000", 8,
+     "DISTINCT is not supported for aggregate approx_distinct"},
+    {"SELECT approx_distinct(*) FROM events", "42883", 8,
+     "function approx_distinct() does not exist"},
     {"SELECT count(status) WITHIN GROUP (ORDER BY status) FROM events", "42809", 8,
      "count is not an ordered-set aggregate, so it cannot have WITHIN GROUP"},
     {"SELECT row_number() FROM events", "0A000", 8, "function row_number is not supported"},

@@ -538,9 +538,11 @@ static void model_aggregates(const struct keyed *k, uint32_t n, char *buf, size_
     }
     if (any_real)
         tl_print_double(greatest == 0 ? 0 : greatest, real);
-    snprintf(buf, size, "%u|%lld|%s|%s|%s|%s|%lld|%s|%s|%u|%u|%u|%s|", n, (long long)count_flat,
-             sums[0], sums[1], sums[2], average, (long long)filtered, least ? least : "-", real,
-             distinct_of(k, n, K2), distinct_of(k, n, FLAT), distinct_of(k, n, NUMBER), median);
+    snprintf(buf, size, "%u|%lld|%s|%s|%s|%s|%lld|%s|%s|%u|%u|%u|%s|%u|%u|%u|", n,
+             (long long)count_flat, sums[0], sums[1], sums[2], average, (long long)filtered,
+             least ? least : "-", real, distinct_of(k, n, K2), distinct_of(k, n, FLAT),
+             distinct_of(k, n, NUMBER), median, distinct_of(k, n, K2), distinct_of(k, n, FLAT),
+             distinct_of(k, n, NUMBER));
 }
 
 static uint32_t many_aggregates(struct tl_aggregate *aggs)
@@ -562,6 +564,10 @@ static uint32_t many_aggregates(struct tl_aggregate *aggs)
     aggs[n++] = build_agg(TL_AGG_COUNT_DISTINCT, COL(5, NUMBER), NULL);
     aggs[n] = build_agg(TL_AGG_PERCENTILE_DISC, COL(5, NUMBER), NULL);
     aggs[n++].fraction = build_double(a, 0.5);
+    /* so few that they are told exactly */
+    aggs[n++] = build_agg(TL_AGG_APPROX_DISTINCT, COL(3, K2), NULL);
+    aggs[n++] = build_agg(TL_AGG_APPROX_DISTINCT, COL(4, FLAT), NULL);
+    aggs[n++] = build_agg(TL_AGG_APPROX_DISTINCT, COL(5, NUMBER), NULL);
     return n;
 }
 
@@ -715,7 +721,7 @@ static void no_rows_make_one_group_without_keys(void **state)
     struct tl_plan_node *n = build_filter(&arena, scan_all(), build_bool(&arena, false), NULL);
     struct tl_plan plan = build_plan(build_aggregate(&arena, n, aggs, count, NULL));
     struct lines expected = {0};
-    add_line(&expected, "0|0|-|-|-|-|0|-|-|0|0|0|-|");
+    add_line(&expected, "0|0|-|-|-|-|0|-|-|0|0|0|-|0|0|0|");
     expect(&plan, &expected, true);
     free_lines(&expected);
     n = build_filter(&arena, scan_all(), build_bool(&arena, false), NULL);
@@ -1154,6 +1160,48 @@ static void percentiles(void **state)
     tl_arena_reset(&arena);
 }
 
+/* Approximate percentiles: within the bound, and the same in every way of running. */
+static void approximate_percentiles(void **state)
+{
+    (void)state;
+    static const double fractions[] = {0, 0.25, 0.5, 0.99, 1};
+    enum { FRACTIONS = 5 };
+    static int64_t prices[ROWS];
+    struct tl_status st = TL_STATUS_INIT;
+    struct tl_aggregate aggs[FRACTIONS];
+    size_t n = 0;
+    for (uint32_t i = 0; i < ROWS; i++) {
+        if (!is_null(&rows[i], PRICE))
+            prices[n++] = rows[i].price;
+    }
+    qsort(prices, n, sizeof(prices[0]), by_int);
+    for (int f = 0; f < FRACTIONS; f++) {
+        aggs[f] = build_agg(TL_AGG_APPROX_PERCENTILE, COL(6, PRICE), NULL);
+        aggs[f].fraction = build_double(&arena, fractions[f]);
+    }
+    struct tl_plan plan = build_plan(build_aggregate(&arena, scan_all(), aggs, FRACTIONS, NULL));
+    struct lines first = {0};
+    for (size_t w = 0; w < sizeof(ways) / sizeof(ways[0]); w++) {
+        struct lines l = {0};
+        assert_ok(&st, run_plan(&plan, &ways[w], &l, 0, 0, &st));
+        assert_int_equal(l.count, 1);
+        char *next = l.at[0];
+        for (int f = 0; f < FRACTIONS; f++) {
+            size_t k = (size_t)ceil(fractions[f] * (double)n);
+            double exact = (double)prices[k ? k - 1 : 0] / 100;
+            double told = strtod(next, &next);
+            assert_true(fabs(told - exact) <= 0.01 * fabs(exact));
+            assert_int_equal(*next++, '|');
+        }
+        if (w == 0)
+            add_line(&first, l.at[0]);
+        assert_string_equal(l.at[0], first.at[0]);
+        free_lines(&l);
+    }
+    free_lines(&first);
+    tl_arena_reset(&arena);
+}
+
 static void arrays_and_sorts(void **state)
 {
     (void)state;
@@ -1199,6 +1247,7 @@ int main(void)
         cmocka_unit_test(parameters_and_one_row),
         cmocka_unit_test(the_account_counts_rows),
         cmocka_unit_test(percentiles),
+        cmocka_unit_test(approximate_percentiles),
     };
     int failed = cmocka_run_group_tests(tests, setup, teardown);
     tl_pool_free(pool);
