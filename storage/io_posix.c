@@ -30,20 +30,33 @@ static int dir_of(struct tl_io *io)
     return posix_of(io)->dir;
 }
 
+static int open_at(struct tl_io *io, const char *name, int flags)
+{
+    int fd;
+    do {
+        fd = openat(dir_of(io), name, flags, 0640);
+    } while (fd < 0 && errno == EINTR);
+    return fd;
+}
+
 static enum tl_code posix_open(struct tl_io *io, const char *name, enum tl_io_mode mode,
                                struct tl_file **out, struct tl_status *st)
 {
     int flags = O_CLOEXEC;
-    if (mode == TL_IO_READ)
+    if (mode == TL_IO_READ || mode == TL_IO_DIRECT)
         flags |= O_RDONLY;
     else
         flags |= mode == TL_IO_CREATE ? O_RDWR | O_CREAT | O_EXCL : O_RDWR;
     struct tl__posix_file *file = calloc(1, sizeof(*file));
     if (!file)
         return TL_FAIL(st, TL_LIMIT, "no memory to open %s", name);
-    do {
-        file->fd = openat(dir_of(io), name, flags, 0640);
-    } while (file->fd < 0 && errno == EINTR);
+    file->fd = -1;
+    if (mode == TL_IO_DIRECT) {
+        file->fd = open_at(io, name, flags | O_DIRECT);
+        file->base.direct = file->fd >= 0;
+    }
+    if (file->fd < 0 && (mode != TL_IO_DIRECT || errno == EINVAL)) /* no O_DIRECT there */
+        file->fd = open_at(io, name, flags);
     if (file->fd < 0) {
         int err = errno;
         free(file);
@@ -71,15 +84,27 @@ static enum tl_code posix_size(struct tl_file *file, uint64_t *out, struct tl_st
     return TL_OK;
 }
 
+bool tl__posix_undirect(struct tl_file *file)
+{
+    int fd = tl__posix_fd(file);
+    int flags = fcntl(fd, F_GETFL);
+    return file->direct && flags >= 0 && fcntl(fd, F_SETFL, flags & ~O_DIRECT) == 0;
+}
+
 void tl__posix_read_one(struct tl_io_read *r)
 {
-    size_t left = r->size - r->got;
+    size_t left = tl__io_left(r);
     if (left > TRANSFER_MAX)
         left = TRANSFER_MAX;
     ssize_t n;
+    bool retried = false;
     do {
         n = pread(tl__posix_fd(r->file), (uint8_t *)r->buffer + r->got, left,
                   (off_t)(r->offset + r->got));
+        if (n < 0 && errno == EINVAL && !retried && tl__posix_undirect(r->file)) {
+            retried = true;
+            errno = EINTR;
+        }
     } while (n < 0 && (errno == EINTR || errno == EAGAIN));
     if (n < 0) {
         r->os_error = errno;

@@ -141,7 +141,7 @@ static void read_completed(struct tl_io_read *r, int result)
 {
     if (result >= 0) {
         r->got += (size_t)result;
-    } else if (result == -EINTR || result == -EAGAIN) {
+    } else if (result == -EINTR || result == -EAGAIN || (result == -EINVAL && r->file->direct)) {
         tl__posix_read_one(r); /* waits as long as it takes */
     } else {
         r->os_error = -result;
@@ -181,7 +181,7 @@ static void uring_read(struct tl_io *io, struct tl_io_read **reads, uint32_t cou
     for (uint32_t i = 0; i < count; i++) {
         struct io_uring_sqe *sqe = io_uring_get_sqe(&r->ring);
         tl_assert(sqe != NULL); /* (3), and count is at most half of the entries */
-        size_t left = reads[i]->size - reads[i]->got;
+        size_t left = tl__io_left(reads[i]);
         if (left > TRANSFER_MAX)
             left = TRANSFER_MAX;
         io_uring_prep_read(sqe, tl__posix_fd(reads[i]->file),
