@@ -38,9 +38,10 @@ enum {
     COLUMN_CODE_SETS = 2, /* blocks have code sets */
     CODE_SET_STRINGS_MAX = 64,
 
-    UNIT_HASH_BYTES = 8,          /* before a string page, a merchant page and an index */
-    PAGE_TARGET_BYTES = 24 << 10, /* strings of a page, raw */
-    PAGE_ALONE_BYTES = 16 << 10,  /* a string from this size on has a page of its own */
+    UNIT_HASH_BYTES = 8,         /* before a string page, a merchant page and an index */
+    PAGE_HOT_BYTES = 24 << 10,   /* strings of a page, raw … */
+    PAGE_COLD_BYTES = 128 << 10, /* … and of one that is compressed: vocabularies are per page */
+    PAGE_ALONE_BYTES = 16 << 10, /* a string from this size on has a page of its own */
     PAGE_BYTES_MAX = TL_STRINGS_BYTES_MAX,
 
     MINI_MERCHANTS = 128,             /* merchants of one mini-page: widths stay narrow */

@@ -585,13 +585,13 @@ static enum tl_code array_of_blocks(struct tl_pack_writer *w,
 }
 
 /* Strings [lo, *hi) that share a page: up to the target size, a long one by itself. */
-static uint32_t page_end(const struct tl__interner *d, uint32_t lo)
+static uint32_t page_end(const struct tl__interner *d, uint32_t lo, size_t target)
 {
     size_t bytes = 0;
     uint32_t hi = lo;
     while (hi < d->count && hi - lo < TL_ENCODE_ROWS_MAX) {
         size_t size = d->values[hi].size;
-        if (hi > lo && (size >= PAGE_ALONE_BYTES || bytes + size + 4 > PAGE_TARGET_BYTES))
+        if (hi > lo && (size >= PAGE_ALONE_BYTES || bytes + size + 4 > target))
             break;
         bytes += size + 4;
         hi++;
@@ -606,10 +606,13 @@ static enum tl_code write_pages(struct tl_pack_writer *w, struct tl_buffer *list
                                 struct tl_status *st)
 {
     struct tl__interner *d = &w->dict;
-    struct tl_encode_options opt = {.zstd_level = w->options.text_level};
+    struct tl_encode_options opt = {
+        .zstd_level = w->options.text_level,
+        .effort = w->options.block_level == 0 ? TL_EFFORT_FAST : TL_EFFORT_BEST,
+    };
     *count = 0;
     for (uint32_t lo = 0; lo < d->count;) {
-        uint32_t hi = page_end(d, lo);
+        uint32_t hi = page_end(d, lo, opt.zstd_level ? PAGE_COLD_BYTES : PAGE_HOT_BYTES);
         uint64_t offset = here(w);
         size_t at = w->out.size;
         tl_buffer_put_u64(&w->out, 0);
