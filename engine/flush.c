@@ -15,7 +15,6 @@
 
 #include "base/assert.h"
 #include "engine/db_int.h"
-#include "engine/rollup_store.h"
 
 struct merchant {
     uint32_t shard;
@@ -238,7 +237,7 @@ fail:
 /* The transaction and the version. Under version_lock. */
 static enum tl_code install_locked(struct tally *db, const struct tl_seal *seal,
                                    struct tl_live_pack *pack, const struct tl_pack_info *info,
-                                   const struct tl_rollups_made *rollups, struct tl_status *st)
+                                   struct tl_status *st)
 {
     struct tl_version *next;
     if (tl_version_clone(tl_current_peek(&db->current), &next, st))
@@ -249,21 +248,18 @@ static enum tl_code install_locked(struct tally *db, const struct tl_seal *seal,
         struct tl_live_segment *s = NULL;
         struct tl_table_version *t;
         if (tl_live_segment_new(pack, i, &s, st) ||
-            tl_rollups_attach(rollups, next->schema, s, st) ||
             tl_version_table(next, s->info.meta.table, &t, st) ||
             tl_table_version_replace(t, s->info.meta.shard, NULL, 0, &s, 1, st)) {
             tl_live_segment_unref(s);
             goto done;
         }
-        tl_edit_add(&edits, s);
+        tl_edit_add(&edits, &pack->id, pack->size, pack->hash, i, &s->info);
         tl_live_segment_unref(s);
         pack->live++;
     }
     if (seal->tables.size > 0) {
         tl_buffer_put_u8(&edits, TL_EDIT_TABLES);
         tl_buffer_put(&edits, seal->tables.data, seal->tables.size);
-        tl_buffer_put_u8(&edits, TL_EDIT_VIEWS);
-        tl_buffer_put(&edits, seal->views.data, seal->views.size);
     }
     tl_buffer_put_u8(&edits, TL_EDIT_PRODUCERS);
     tl_buffer_put(&edits, seal->producers.data, seal->producers.size);
@@ -303,10 +299,8 @@ enum tl_code tl_flush_seal(struct tally *db, struct tl_seal *seal, struct tl_sta
         .kind = TL_PACK_SEAL, .shard = TL_PACK_SHARD_ALL, .number = seal->number};
     struct tl_pack_info info = {.segment_count = 0};
     struct tl_live_pack *pack = NULL;
-    struct tl_rollups_made rollups = {.list = NULL};
     if (rows > 0 && (write_pack(db, &id, seal, &info, st) ||
-                     tl_live_pack_open(db->io, db->cache, &id, info.hash, &pack, st) ||
-                     tl_rollups_make(db, tl_db_schema(db), pack, 0, NULL, &rollups, st)))
+                     tl_live_pack_open(db->io, db->cache, &id, info.hash, &pack, st)))
         goto done;
     /* Before the memtables leave the version: an event id is known in one of the two at any time.
      */
@@ -314,7 +308,7 @@ enum tl_code tl_flush_seal(struct tally *db, struct tl_seal *seal, struct tl_sta
         if (tl_event_ids_flushed(db->state.ids, seal->memtables[i], st))
             goto done;
     pthread_mutex_lock(&db->version_lock);
-    if (!install_locked(db, seal, pack, &info, &rollups, st)) {
+    if (!install_locked(db, seal, pack, &info, st)) {
         tl_assert(!db->seals || db->seals == seal);
         if (db->seals == seal) {
             db->seals = seal->next;
@@ -333,7 +327,6 @@ enum tl_code tl_flush_seal(struct tally *db, struct tl_seal *seal, struct tl_sta
         atomic_fetch_add_explicit(&db->counters.flush_bytes, info.size, memory_order_relaxed);
     }
 done:
-    tl_rollups_free(&rollups);
     tl_live_pack_unref(pack);
     tl_pack_info_deinit(&info);
     if (st->code)

@@ -18,7 +18,6 @@
 
 #include "base/assert.h"
 #include "engine/db_int.h"
-#include "engine/rollup.h"
 
 enum { MORSEL_ROWS = 65536, SCAN_ARENA_CHUNK = 32768 };
 
@@ -414,8 +413,6 @@ static enum tl_code scan_open(struct tl_source *source, const struct tl_scan_spe
                               struct tl_scan **out, struct tl_status *st)
 {
     struct tl_db_source *src = (struct tl_db_source *)source;
-    if (tl_view_by_id(src->snapshot.version->schema, spec->table_id))
-        return TL_FAIL(st, TL_UNSUPPORTED, "reading a materialized view is not supported yet");
     struct tl_scan_spec narrowed = *spec;
     struct tl_scan *scan = calloc(1, sizeof(*scan));
     if (!scan)

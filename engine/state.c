@@ -3,7 +3,6 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
-#include "engine/rollup.h"
 
 enum { BATCH_RECORD_VERSION = 1, FLAG_IMPORT = 1 };
 enum { SEAL_EDITS_BYTES_MAX = 30 << 20 };
@@ -76,7 +75,6 @@ void tl_seal_free(struct tl_seal *s)
     for (uint32_t i = 0; i < s->count; i++)
         tl_memtable_unref(s->memtables[i]);
     tl_buffer_deinit(&s->tables);
-    tl_buffer_deinit(&s->views);
     tl_buffer_deinit(&s->producers);
     free(s);
 }
@@ -194,17 +192,6 @@ enum tl_code tl_state_apply_table(struct tl_state *s, struct tl_slice record, ui
     return TL_OK;
 }
 
-enum tl_code tl_state_apply_view(struct tl_state *s, struct tl_slice record, uint64_t position,
-                                 struct tl_status *st)
-{
-    struct tl_reader r = tl_reader_of(record);
-    if (tl_view_apply(&s->schemas, &r, st))
-        return st->code;
-    s->position = position;
-    s->tables_changed = true;
-    return TL_OK;
-}
-
 void tl_state_encode_tables(const struct tl_state *s, struct tl_buffer *out)
 {
     const struct tl_schema *schema = s->schemas.current;
@@ -229,14 +216,10 @@ enum tl_code tl_state_apply_seal(struct tl_state *s, struct tl_slice record, uin
     seal->log_time_us = s->log_time_us;
     tl_buffer_init(&seal->tables, "table definitions of a seal", SEAL_EDITS_BYTES_MAX);
     tl_buffer_init(&seal->producers, "producers' windows of a seal", SEAL_EDITS_BYTES_MAX);
-    tl_buffer_init(&seal->views, "views of a seal", SEAL_EDITS_BYTES_MAX);
-    if (s->tables_changed) {
+    if (s->tables_changed)
         tl_state_encode_tables(s, &seal->tables);
-        tl_views_encode(s->schemas.current, &seal->views);
-    }
     tl_producers_encode(&s->producers, false, &seal->producers);
-    if (tl_buffer_check(&seal->tables, st) || tl_buffer_check(&seal->views, st) ||
-        tl_buffer_check(&seal->producers, st)) {
+    if (tl_buffer_check(&seal->tables, st) || tl_buffer_check(&seal->producers, st)) {
         tl_seal_free(seal);
         return st->code;
     }

@@ -30,8 +30,7 @@ enum tl_record_type {
     TL_RECORD_BATCH = 1,
     TL_RECORD_TABLE = 2,
     TL_RECORD_SEAL = 3,
-    TL_RECORD_COMPACT = 4,
-    TL_RECORD_VIEW = 5
+    TL_RECORD_COMPACT = 4
 };
 
 /* A batch record, before or after the log (docs/FORMAT.md, "Records"). */
@@ -62,7 +61,6 @@ struct tl_seal {
     uint32_t count;
     struct tl_memtable *memtables[TL_TABLES_MAX]; /* ascending by table id; referenced */
     struct tl_buffer tables;                      /* u32 count, table definitions */
-    struct tl_buffer views;                       /* tl_views_encode, when there are tables */
     struct tl_buffer producers;                   /* tl_producers_encode */
 };
 void tl_seal_free(struct tl_seal *s);
@@ -95,9 +93,6 @@ TL_CHECK enum tl_code tl_state_apply_batch(struct tl_state *s, const struct tl_r
                                            struct tl_arena *scratch, struct tl_status *st);
 TL_CHECK enum tl_code tl_state_apply_table(struct tl_state *s, struct tl_slice record,
                                            uint64_t position, struct tl_status *st);
-/* A view that was created or dropped. */
-TL_CHECK enum tl_code tl_state_apply_view(struct tl_state *s, struct tl_slice record,
-                                          uint64_t position, struct tl_status *st);
 /* Moves the active memtables into a new seal; *out is NULL when they are all empty and nothing
  * else changed either. The record: u64 seal number. */
 TL_CHECK enum tl_code tl_state_apply_seal(struct tl_state *s, struct tl_slice record,

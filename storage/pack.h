@@ -56,11 +56,9 @@ enum {
 
 /* Numbers stand in file names and files: never reused. */
 enum tl_pack_kind {
-    TL_PACK_SEAL = 1,         /* the flush of a sealed memtable; number = seal number of the log */
-    TL_PACK_MERGE = 2,        /* compaction; number = merge number of the log */
-    TL_PACK_DERIVED = 3,      /* derived columns of one generation beside raw ones */
-    TL_PACK_SEAL_ROLLUP = 4,  /* a rollup of a SEAL pack's segments; table = the view */
-    TL_PACK_MERGE_ROLLUP = 5, /* the same of a MERGE pack; number and shard are those of the pack */
+    TL_PACK_SEAL = 1,    /* the flush of a sealed memtable; number = seal number of the log */
+    TL_PACK_MERGE = 2,   /* compaction; number = merge number of the log */
+    TL_PACK_DERIVED = 3, /* derived columns of one generation beside raw ones */
 };
 
 /* Equal ids hold equal bytes. */
@@ -74,7 +72,7 @@ struct tl_pack_id {
 
 /* What checksums and cache entries of the pack are keyed by; never 0. */
 uint64_t tl_pack_key(const struct tl_pack_id *id);
-/* "packs/s-<log>-<table>-<shard>-<number>.pack" (hexadecimal, kind s, m, d, r or q) into buf. */
+/* "packs/s-<log>-<table>-<shard>-<number>.pack" (hexadecimal, kind s, m or d) into buf. */
 const char *tl_pack_name(const struct tl_pack_id *id, char buf[TL_PACK_NAME_MAX]);
 /* The other way, with or without the folder; false when no pack is named so. */
 bool tl_pack_name_parse(const char *name, struct tl_pack_id *out);
