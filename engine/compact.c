@@ -26,6 +26,7 @@
 #include "base/assert.h"
 #include "base/time.h"
 #include "engine/db_int.h"
+#include "engine/rollup_store.h"
 #include "storage/merge.h"
 
 #define HOUR_US (3600LL * 1000000)
@@ -302,7 +303,8 @@ done:
 /* The transaction and the version. Under version_lock. */
 static enum tl_code install_locked(struct tally *db, const struct step *step,
                                    const struct inputs *in, struct tl_live_pack *pack,
-                                   const struct tl_pack_info *info, struct tl_status *st)
+                                   const struct tl_pack_info *info,
+                                   const struct tl_rollups_made *rollups, struct tl_status *st)
 {
     struct tl_merge_state *m = tl_merge_state_get(db, step->table_id, step->shard);
     struct tl_version *next = NULL;
@@ -323,10 +325,13 @@ static enum tl_code install_locked(struct tally *db, const struct step *step,
     for (uint32_t i = 0; i < in->count; i++)
         tl_edit_remove(&edits, in->live[i]);
     for (; pack && added_count < info->segment_count; added_count++) {
-        if (tl_live_segment_new(pack, added_count, &added[added_count], st))
+        if (tl_live_segment_new(pack, added_count, &added[added_count], st) ||
+            tl_rollups_attach(rollups, tl_current_peek(&db->current)->schema, added[added_count],
+                              st)) {
+            added_count++;
             goto done;
-        tl_edit_add(&edits, &pack->id, pack->size, pack->hash, added_count,
-                    &added[added_count]->info);
+        }
+        tl_edit_add(&edits, added[added_count]);
         pack->live++;
     }
     if (!step->done_request) {
@@ -340,8 +345,7 @@ static enum tl_code install_locked(struct tally *db, const struct step *step,
         goto done;
     *m = changed;
     for (uint32_t i = 0; i < in->count; i++)
-        if (--in->live[i]->pack->live == 0)
-            atomic_store_explicit(&in->live[i]->pack->obsolete, true, memory_order_relaxed);
+        tl_live_segment_dropped(in->live[i]);
     if (next)
         tl_current_publish(&db->current, next);
     next = NULL;
@@ -401,9 +405,10 @@ enum tl_code tl_merge_step(struct tally *db, bool *did, struct tl_status *st)
         if (st->code)
             return st->code;
     }
+    struct tl_rollups_made rollups = {.list = NULL};
     *did = find_step(db, &step, &in, &version);
     if (!*did)
-        return TL_OK;
+        return tl_rollup_step(db, did, st);
     if (!step.done_request) {
         pthread_mutex_lock(&db->version_lock);
         struct tl_merge_state *m = tl_merge_state_get(db, step.table_id, step.shard);
@@ -416,11 +421,12 @@ enum tl_code tl_merge_step(struct tally *db, bool *did, struct tl_status *st)
         if (run_merge(db, &step, t->shards[step.shard], &in, &id, &info, st))
             goto done;
         if (info.segment_count > 0 &&
-            tl_live_pack_open(db->io, db->cache, &id, info.hash, &pack, st))
+            (tl_live_pack_open(db->io, db->cache, &id, info.hash, &pack, st) ||
+             tl_rollups_make(db, version->schema, pack, 0, &db->closing, &rollups, st)))
             goto done;
     }
     pthread_mutex_lock(&db->version_lock);
-    TL_IGNORE(install_locked(db, &step, &in, pack, &info, st));
+    TL_IGNORE(install_locked(db, &step, &in, pack, &info, &rollups, st));
     tl_db_changed_locked(db);
     pthread_mutex_unlock(&db->version_lock);
     if (st->code == TL_OK && !step.done_request) {
@@ -435,6 +441,7 @@ done:
     for (uint32_t i = 0; i < in.count; i++)
         tl_live_segment_unref(in.live[i]);
     tl_version_unref(version);
+    tl_rollups_free(&rollups);
     tl_live_pack_unref(pack);
     tl_pack_info_deinit(&info);
     if (st->code)

@@ -52,6 +52,7 @@ struct tl_counters {
     _Atomic uint64_t groups, commit_us;
     _Atomic uint64_t seals, flushes, flushed_rows, flush_us, flush_bytes;
     _Atomic uint64_t merges, merged_rows, merge_us, merge_bytes;
+    _Atomic uint64_t rollup_us, rollup_bytes; /* making them, in flushes, merges and later */
     _Atomic uint64_t queries, query_errors, query_us;
     _Atomic uint64_t backpressure_us, rejects_bytes;
     struct tl__histogram commit, append, query, flush, merge;
@@ -165,6 +166,9 @@ TL_CHECK enum tl_code tl_submit_and_wait(struct tally *db, struct tl_item *item,
 /* Installs memtables and schema that the state made since the last call. */
 TL_CHECK enum tl_code tl_writer_publish_version(struct tally *db, struct tl_status *st);
 
+/* The published version of the catalog; lives as long as the database. */
+const struct tl_schema *tl_db_schema(struct tally *db);
+
 /* flush.c */
 void tl_flusher_main(void *arg); /* the database */
 /* Writes one seal's pack, the manifest's transaction and the new version. */
@@ -187,10 +191,17 @@ enum tl_edit {
     TL_EDIT_PRODUCERS = 6,
     TL_EDIT_MERGE = 7,
     TL_EDIT_COMPACT = 8,
+    TL_EDIT_VIEWS = 9,
+    TL_EDIT_ROLLUP = 10,
+    TL_EDIT_FORGET_VIEW = 11,
 };
 void tl_edit_database(struct tl_buffer *out, const struct tally *db);
-void tl_edit_add(struct tl_buffer *out, const struct tl_pack_id *id, uint64_t size,
-                 const uint8_t hash[16], uint32_t index, const struct tl_segment_info *info);
+/* The segment with its rollups. */
+void tl_edit_add(struct tl_buffer *out, const struct tl_live_segment *s);
+/* The rollup of a segment that was added before. */
+void tl_edit_rollup(struct tl_buffer *out, const struct tl_live_segment *s, uint32_t view);
+void tl_edit_forget_view(struct tl_buffer *out, uint32_t view);
+void tl_edit_views(struct tl_buffer *out, const struct tl_schema *schema);
 void tl_edit_remove(struct tl_buffer *out, const struct tl_live_segment *s);
 void tl_edit_low_water(struct tl_buffer *out, const struct tl_seal *s);
 void tl_edit_merge(struct tl_buffer *out, const struct tl_merge_state *m);

@@ -2,14 +2,14 @@
  * engine/edits.c: the manifest's edits: what is true on the disk, transaction by transaction.
  *
  * A transaction's payload is a run of edits, each a u8 kind and its fields (docs/FORMAT.md,
- * "Manifest edits"). An edit of a segment has room for further packs (derived columns of a
- * generation, rollups) and row bitmaps (kept, erased); both counts are 0 today and a reader
- * refuses what it does not know.
+ * "Manifest edits"). An edit of a segment names its rollups, and has room for row bitmaps (kept,
+ * erased), of which there are none today; a reader refuses what it does not know.
  */
 #include <stdlib.h>
 
 #include "base/assert.h"
 #include "engine/db_int.h"
+#include "engine/rollup_store.h"
 
 void tl_edit_database(struct tl_buffer *out, const struct tally *db)
 {
@@ -37,20 +37,57 @@ static struct tl_pack_id get_pack_id(struct tl_reader *r)
     return id;
 }
 
-void tl_edit_add(struct tl_buffer *out, const struct tl_pack_id *id, uint64_t size,
-                 const uint8_t hash[16], uint32_t index, const struct tl_segment_info *info)
+/* u32 view, u8 1 and the pack and place of what it keeps, or u8 0: no merchant. */
+static void put_rollup(struct tl_buffer *out, const struct tl_rollup_ref *r)
+{
+    tl_buffer_put_u32(out, r->view);
+    tl_buffer_put_u8(out, r->segment != NULL);
+    if (!r->segment)
+        return;
+    put_pack_id(out, &r->segment->pack->id);
+    tl_buffer_put_u64(out, r->segment->pack->size);
+    tl_buffer_put(out, r->segment->pack->hash, 16);
+    tl_buffer_put_u32(out, r->segment->index);
+}
+
+void tl_edit_add(struct tl_buffer *out, const struct tl_live_segment *s)
 {
     tl_buffer_put_u8(out, TL_EDIT_ADD);
-    put_pack_id(out, id);
-    tl_buffer_put_u64(out, size);
-    tl_buffer_put(out, hash, 16);
-    tl_buffer_put_u32(out, index);
-    tl_buffer_put_u32(out, info->meta.table);
-    tl_buffer_put_u32(out, info->meta.shard);
-    tl_buffer_put_u8(out, info->meta.level);
-    tl_buffer_put_u32(out, info->rows);
-    tl_buffer_put_u16(out, 0); /* further packs */
+    put_pack_id(out, &s->pack->id);
+    tl_buffer_put_u64(out, s->pack->size);
+    tl_buffer_put(out, s->pack->hash, 16);
+    tl_buffer_put_u32(out, s->index);
+    tl_buffer_put_u32(out, s->info.meta.table);
+    tl_buffer_put_u32(out, s->info.meta.shard);
+    tl_buffer_put_u8(out, s->info.meta.level);
+    tl_buffer_put_u32(out, s->info.rows);
+    tl_buffer_put_u16(out, (uint16_t)s->rollup_count);
+    for (uint32_t i = 0; i < s->rollup_count; i++)
+        put_rollup(out, &s->rollups[i]);
     tl_buffer_put_u16(out, 0); /* row bitmaps */
+}
+
+void tl_edit_rollup(struct tl_buffer *out, const struct tl_live_segment *s, uint32_t view)
+{
+    const struct tl_rollup_ref *r = tl_rollup_find(s, view);
+    if (!r)
+        return; /* the view was dropped meanwhile */
+    tl_buffer_put_u8(out, TL_EDIT_ROLLUP);
+    put_pack_id(out, &s->pack->id);
+    tl_buffer_put_u32(out, s->index);
+    put_rollup(out, r);
+}
+
+void tl_edit_forget_view(struct tl_buffer *out, uint32_t view)
+{
+    tl_buffer_put_u8(out, TL_EDIT_FORGET_VIEW);
+    tl_buffer_put_u32(out, view);
+}
+
+void tl_edit_views(struct tl_buffer *out, const struct tl_schema *schema)
+{
+    tl_buffer_put_u8(out, TL_EDIT_VIEWS);
+    tl_views_encode(schema, out);
 }
 
 void tl_edit_remove(struct tl_buffer *out, const struct tl_live_segment *s)
@@ -107,7 +144,7 @@ static enum tl_code put_segments(struct tally *db, struct tl_manifest_writer *w,
             const struct tl_segment_list *l = v->tables[t].shards[k];
             for (uint32_t i = 0; l && i < l->count; i++) {
                 const struct tl_live_segment *s = l->segments[i];
-                tl_edit_add(b, &s->pack->id, s->pack->size, s->pack->hash, s->index, &s->info);
+                tl_edit_add(b, s);
                 if (put_edit(w, b, st))
                     return st->code;
             }
@@ -134,6 +171,7 @@ static enum tl_code write_state(void *context, struct tl_manifest_writer *w, str
     tl_buffer_put_u32(&b, schema->table_count);
     for (uint32_t i = 0; i < schema->table_count; i++)
         tl_table_encode(schema->tables[i], &b);
+    tl_edit_views(&b, schema);
     enum tl_code rc = put_edit(w, &b, st);
     if (!rc)
         rc = put_segments(db, w, &b, st);
@@ -173,12 +211,23 @@ enum tl_code tl_manifest_commit(struct tally *db, struct tl_buffer *edits, struc
 /* ---- loading ---- */
 
 /* Segments as the edits leave them, before their packs are opened. */
+struct rollup_entry {
+    uint32_t view;
+    bool kept; /* else: no merchant */
+    struct tl_pack_id id;
+    uint64_t size;
+    uint8_t hash[16];
+    uint32_t index;
+};
+
 struct entry {
     struct tl_pack_id id;
     uint64_t size;
     uint8_t hash[16];
     uint32_t index, table, shard, rows;
     uint8_t level;
+    uint32_t rollup_count;
+    struct rollup_entry *rollups;
 };
 
 struct load {
@@ -193,6 +242,30 @@ static bool same_pack(const struct tl_pack_id *a, const struct tl_pack_id *b)
            a->number == b->number;
 }
 
+static enum tl_code load_rollup(struct entry *e, struct tl_reader *r, struct tl_status *st)
+{
+    struct rollup_entry x = {.view = tl_read_u32(r)};
+    x.kept = tl_read_u8(r) != 0;
+    if (x.kept) {
+        x.id = get_pack_id(r);
+        x.size = tl_read_u64(r);
+        struct tl_slice hash = tl_read_bytes(r, 16);
+        x.index = tl_read_u32(r);
+        if (!r->failed)
+            memcpy(x.hash, hash.data, sizeof(x.hash));
+    }
+    for (uint32_t i = 0; i < e->rollup_count; i++)
+        r->failed = r->failed || e->rollups[i].view == x.view;
+    if (r->failed || e->rollup_count >= TL_VIEWS_MAX)
+        return TL_FAIL(st, TL_CORRUPT, "the manifest names a rollup with impossible fields");
+    struct rollup_entry *list = realloc(e->rollups, ((size_t)e->rollup_count + 1) * sizeof(*list));
+    if (!list)
+        return TL_FAIL(st, TL_LIMIT, "no memory for the manifest's rollups");
+    e->rollups = list;
+    list[e->rollup_count++] = x;
+    return TL_OK;
+}
+
 static enum tl_code load_add(struct load *l, struct tl_reader *r, struct tl_status *st)
 {
     struct entry e = {.id = get_pack_id(r)};
@@ -203,13 +276,9 @@ static enum tl_code load_add(struct load *l, struct tl_reader *r, struct tl_stat
     e.shard = tl_read_u32(r);
     e.level = tl_read_u8(r);
     e.rows = tl_read_u32(r);
-    uint16_t packs = tl_read_u16(r);
-    uint16_t bitmaps = tl_read_u16(r);
+    uint16_t rollups = tl_read_u16(r);
     if (r->failed || e.shard >= l->db->shard_count)
         return TL_FAIL(st, TL_CORRUPT, "the manifest names a segment with impossible fields");
-    if (packs != 0 || bitmaps != 0)
-        return TL_FAIL(st, TL_UNSUPPORTED,
-                       "the manifest names derived packs or row bitmaps; a newer version wrote it");
     memcpy(e.hash, hash.data, sizeof(e.hash));
     if (l->count == l->capacity) {
         uint32_t capacity = l->capacity ? l->capacity * 2 : 64;
@@ -219,17 +288,54 @@ static enum tl_code load_add(struct load *l, struct tl_reader *r, struct tl_stat
         l->entries = entries;
         l->capacity = capacity;
     }
-    l->entries[l->count++] = e;
+    struct entry *added = &l->entries[l->count++];
+    *added = e;
+    for (uint16_t i = 0; i < rollups; i++)
+        if (load_rollup(added, r, st))
+            return st->code;
+    uint16_t bitmaps = tl_read_u16(r);
+    if (bitmaps != 0 && !r->failed)
+        return TL_FAIL(st, TL_UNSUPPORTED,
+                       "the manifest names row bitmaps; a newer version wrote it");
     return TL_OK;
+}
+
+static struct entry *find_entry(struct load *l, struct tl_reader *r)
+{
+    struct tl_pack_id id = get_pack_id(r);
+    uint32_t index = tl_read_u32(r);
+    for (uint32_t i = l->count; i-- > 0 && !r->failed;)
+        if (l->entries[i].index == index && same_pack(&l->entries[i].id, &id))
+            return &l->entries[i];
+    return NULL;
+}
+
+static enum tl_code load_attach(struct load *l, struct tl_reader *r, struct tl_status *st)
+{
+    struct entry *e = find_entry(l, r);
+    if (!e)
+        return TL_FAIL(st, TL_CORRUPT, "the manifest has a rollup of a segment that it has not");
+    return load_rollup(e, r, st);
+}
+
+static void load_forget(struct load *l, uint32_t view)
+{
+    for (uint32_t i = 0; i < l->count; i++) {
+        struct entry *e = &l->entries[i];
+        uint32_t n = 0;
+        for (uint32_t k = 0; k < e->rollup_count; k++)
+            if (e->rollups[k].view != view)
+                e->rollups[n++] = e->rollups[k];
+        e->rollup_count = n;
+    }
 }
 
 static enum tl_code load_remove(struct load *l, struct tl_reader *r, struct tl_status *st)
 {
-    struct tl_pack_id id = get_pack_id(r);
-    uint32_t index = tl_read_u32(r);
-    for (uint32_t i = l->count; i-- > 0 && !r->failed;) {
-        if (l->entries[i].index != index || !same_pack(&l->entries[i].id, &id))
-            continue;
+    struct entry *e = find_entry(l, r);
+    if (e) {
+        uint32_t i = (uint32_t)(e - l->entries);
+        free(e->rollups);
         memmove(&l->entries[i], &l->entries[i + 1], (l->count - i - 1) * sizeof(*l->entries));
         l->count--;
         return TL_OK;
@@ -273,6 +379,17 @@ static enum tl_code load_edit(void *context, struct tl_slice payload, struct tl_
             if (load_remove(l, &r, st))
                 return st->code;
             break;
+        case TL_EDIT_VIEWS:
+            if (tl_views_apply(&db->state.schemas, &r, st))
+                return st->code;
+            break;
+        case TL_EDIT_ROLLUP:
+            if (load_attach(l, &r, st))
+                return st->code;
+            break;
+        case TL_EDIT_FORGET_VIEW:
+            load_forget(l, tl_read_u32(&r));
+            break;
         case TL_EDIT_LOW_WATER:
             db->flushed_position = tl_read_u64(&r);
             db->flushed_seal = tl_read_u64(&r);
@@ -314,11 +431,51 @@ static int entry_order(const void *a, const void *b)
     return x->index < y->index ? -1 : x->index > y->index;
 }
 
+/* The packs of the rollups of the pack at hand: one per view. */
+struct rollup_packs {
+    struct tl_live_pack *packs[TL_VIEWS_MAX];
+    uint32_t count;
+};
+
+static void close_rollups(struct rollup_packs *p)
+{
+    for (uint32_t i = 0; i < p->count; i++)
+        tl_live_pack_unref(p->packs[i]);
+    p->count = 0;
+}
+
+static enum tl_code open_rollup(struct tally *db, struct rollup_packs *open, const struct entry *e,
+                                const struct rollup_entry *r, struct tl_live_segment *s,
+                                struct tl_status *st)
+{
+    struct tl_live_pack *pack = NULL;
+    char name[TL_PACK_NAME_MAX];
+    for (uint32_t i = 0; i < open->count; i++)
+        if (same_pack(&open->packs[i]->id, &r->id))
+            pack = open->packs[i];
+    if (r->kept && !pack) {
+        if (open->count == TL_VIEWS_MAX)
+            return TL_FAIL(st, TL_CORRUPT, "a pack has more than %d rollups", TL_VIEWS_MAX);
+        if (tl_live_pack_open(db->io, db->cache, &r->id, r->hash, &pack, st)) {
+            tl_status_wrap(st, "opening pack %s", tl_pack_name(&r->id, name));
+            return st->code;
+        }
+        open->packs[open->count++] = pack;
+    }
+    if (r->kept && (pack->size != r->size || r->index >= tl_pack_segment_count(pack->pack) ||
+                    tl_pack_segment_info(pack->pack, r->index)->meta.table != r->view ||
+                    tl_pack_segment_info(pack->pack, r->index)->meta.shard != e->shard ||
+                    tl_pack_segment_info(pack->pack, r->index)->meta.provenance[0] != e->index))
+        return TL_FAIL(st, TL_CORRUPT, "a pack does not hold the rollup that the manifest names");
+    return tl_rollup_ref_add(s, r->view, r->kept ? pack : NULL, r->index, st);
+}
+
 /* Opens each pack once and puts its live segments into the version. */
 static enum tl_code open_entries(struct load *l, struct tl_version *v, struct tl_status *st)
 {
     struct tally *db = l->db;
     struct tl_live_pack *pack = NULL;
+    struct rollup_packs rollups = {.count = 0};
     if (l->count > 0)
         qsort(l->entries, l->count, sizeof(*l->entries), entry_order);
     for (uint32_t i = 0; i < l->count && st->code == TL_OK; i++) {
@@ -327,6 +484,7 @@ static enum tl_code open_entries(struct load *l, struct tl_version *v, struct tl
         struct tl_table_version *t;
         if (!pack || !same_pack(&pack->id, &e->id)) {
             tl_live_pack_unref(pack);
+            close_rollups(&rollups);
             pack = NULL;
             char name[TL_PACK_NAME_MAX];
             if (tl_live_pack_open(db->io, db->cache, &e->id, e->hash, &pack, st)) {
@@ -348,11 +506,16 @@ static enum tl_code open_entries(struct load *l, struct tl_version *v, struct tl
             break;
         }
         pack->live++;
-        if (!tl_live_segment_new(pack, e->index, &s, st) && !tl_version_table(v, e->table, &t, st))
+        if (tl_live_segment_new(pack, e->index, &s, st))
+            break;
+        for (uint32_t k = 0; k < e->rollup_count && st->code == TL_OK; k++)
+            TL_IGNORE(open_rollup(db, &rollups, e, &e->rollups[k], s, st));
+        if (st->code == TL_OK && !tl_version_table(v, e->table, &t, st))
             TL_IGNORE(tl_table_version_replace(t, e->shard, NULL, 0, &s, 1, st));
         tl_live_segment_unref(s);
     }
     tl_live_pack_unref(pack);
+    close_rollups(&rollups);
     return st->code;
 }
 
@@ -375,6 +538,8 @@ enum tl_code tl_manifest_load(struct tally *db, enum tl_manifest_mode mode, stru
     }
     tl_current_init(&db->current, v);
 done:
+    for (uint32_t i = 0; i < l.count; i++)
+        free(l.entries[i].rollups);
     free(l.entries);
     return st->code;
 }

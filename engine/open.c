@@ -19,6 +19,7 @@
 
 #include "base/assert.h"
 #include "engine/db_int.h"
+#include "engine/rollup.h"
 
 enum { DEFAULT_SHARDS = 8, SHARDS_MAX = 256, LOAD_TRIES = 8 };
 #define DEFAULT_MEMORY   (1ULL << 30)
@@ -27,11 +28,8 @@ enum { DEFAULT_SHARDS = 8, SHARDS_MAX = 256, LOAD_TRIES = 8 };
 #define DEFAULT_SEAL_AGE 600000
 /* Twice the largest batch: what lies idle stays small beside the data. */
 #define DEFAULT_LOG_FILE (2ULL * TALLY_BATCH_BYTES_MAX)
-/* As many as a busy server fills between two flushes are used again and again; one is kept when
- * it closes. */
-enum { LOG_SPARES = 16 };
-#define LOG_DIR   "log"
-#define LOCK_FILE "LOCK"
+#define LOG_DIR          "log"
+#define LOCK_FILE        "LOCK"
 
 const char *tally_version(void)
 {
@@ -48,6 +46,14 @@ void tl_db_log(struct tally *db, int level, const char *event, const char *forma
     vsnprintf(text, sizeof(text), format, args);
     va_end(args);
     db->options.log(db->options.arg, level, event, text);
+}
+
+const struct tl_schema *tl_db_schema(struct tally *db)
+{
+    struct tl_version *v = tl_current_acquire(&db->current);
+    const struct tl_schema *schema = v->schema;
+    tl_version_unref(v);
+    return schema;
 }
 
 void tl_db_changed_locked(struct tally *db)
@@ -156,6 +162,7 @@ static enum tl_code create(struct tally *db, struct tl_status *st)
     tl_edit_database(&edits, db);
     tl_buffer_put_u8(&edits, TL_EDIT_TABLES);
     tl_state_encode_tables(&db->state, &edits);
+    tl_edit_views(&edits, db->state.schemas.current);
     TL_IGNORE(tl_manifest_commit(db, &edits, st));
     tl_buffer_deinit(&edits);
     return st->code;
@@ -163,18 +170,26 @@ static enum tl_code create(struct tally *db, struct tl_status *st)
 
 /* ---- recovery ---- */
 
+static bool is_named(const struct tl_live_segment *s, const char *name)
+{
+    char live[TL_PACK_NAME_MAX];
+    if (strcmp(tl_pack_name(&s->pack->id, live) + strlen(TL_PACK_DIR) + 1, name) == 0)
+        return true;
+    for (uint32_t i = 0; i < s->rollup_count; i++)
+        if (s->rollups[i].segment && is_named(s->rollups[i].segment, name))
+            return true; /* a rollup has no rollups: this goes one deep */
+    return false;
+}
+
 static bool pack_is_live(struct tally *db, const char *name)
 {
     const struct tl_version *v = tl_current_peek(&db->current);
     for (uint32_t t = 0; t < v->table_count; t++)
         for (uint32_t s = 0; s < v->shard_count; s++) {
             const struct tl_segment_list *l = v->tables[t].shards[s];
-            for (uint32_t i = 0; l && i < l->count; i++) {
-                char live[TL_PACK_NAME_MAX];
-                const char *full = tl_pack_name(&l->segments[i]->pack->id, live);
-                if (strcmp(full + strlen(TL_PACK_DIR) + 1, name) == 0)
+            for (uint32_t i = 0; l && i < l->count; i++)
+                if (is_named(l->segments[i], name))
                     return true;
-            }
         }
     return false;
 }
@@ -225,6 +240,8 @@ static enum tl_code replay_record(struct tally *db, const struct tl_log_record *
         return replay_batch(db, record, arena, st);
     case TL_RECORD_TABLE:
         return tl_state_apply_table(s, record->body, record->position, st);
+    case TL_RECORD_VIEW:
+        return tl_state_apply_view(s, record->body, record->position, st);
     case TL_RECORD_COMPACT:
         if (tl_state_apply_compact(s, record->body, record->position, st))
             return st->code;
@@ -332,6 +349,7 @@ static enum tl_code recover(struct tally *db, struct tl_status *st)
         if (create(db, st))
             return st->code;
     }
+    db->state.shard_count = db->shard_count;
     if (state_from_manifest(db, st) || db->options.read_only)
         return st->code;
     db->state.current = &db->current;
@@ -340,8 +358,7 @@ static enum tl_code recover(struct tally *db, struct tl_status *st)
         return st->code;
     struct tl_log_options options = {
         .file_bytes = db->options.log_file_bytes ? db->options.log_file_bytes : DEFAULT_LOG_FILE,
-        .spare_files = LOG_SPARES,
-        .spare_files_closed = 1,
+        .spare_files = 1,
         .log_id = db->log_id,
         .known_durable = db->flushed_position};
     struct tl_log_recovered recovered;
@@ -364,20 +381,6 @@ static enum tl_code recover(struct tally *db, struct tl_status *st)
     return TL_OK;
 }
 
-/* Both stand back behind the log, the loop and queries: were they to fall behind, the log thread
- * waits for them and their turn comes (TL_PENDING_SEALS_MAX, TL_LEVEL0_MAX). */
-static void flusher(void *db)
-{
-    tl_thread_stand_back(4);
-    tl_flusher_main(db);
-}
-
-static void merger(void *db)
-{
-    tl_thread_stand_back(8);
-    tl_merger_main(db);
-}
-
 static enum tl_code start_threads(struct tally *db, struct tl_status *st)
 {
     if (db->options.query_threads > 1 &&
@@ -389,9 +392,9 @@ static enum tl_code start_threads(struct tally *db, struct tl_status *st)
         return st->code;
     if (db->options.no_background)
         return TL_OK;
-    if (tl_thread_start(&db->flush_thread, "tally-flush", flusher, db, st))
+    if (tl_thread_start(&db->flush_thread, "tally-flush", tl_flusher_main, db, st))
         return st->code;
-    return tl_thread_start(&db->merge_thread, "tally-merge", merger, db, st);
+    return tl_thread_start(&db->merge_thread, "tally-merge", tl_merger_main, db, st);
 }
 
 enum tl_code tally_open(const char *dir, const struct tally_options *options, struct tally **out,

@@ -215,6 +215,8 @@ enum tl_code tally_bind(struct tally_statement *s, const struct tl_vector *param
         switch (s->plan->kind) {
         case TL_STMT_CREATE_TABLE:
         case TL_STMT_ADD_COLUMN:
+        case TL_STMT_CREATE_ROLLUP:
+        case TL_STMT_DROP_VIEW:
             rc = run_ddl(s, st);
             c->done = true;
             break;

@@ -18,6 +18,7 @@
 
 #include "base/assert.h"
 #include "engine/db_int.h"
+#include "engine/rollup.h"
 
 enum { MORSEL_ROWS = 65536, SCAN_ARENA_CHUNK = 32768 };
 
@@ -65,9 +66,8 @@ struct morsel_state {
     struct tl_vector *vectors;
     struct tl_cursor *cursors; /* 2 × column_count, then the one of ts */
     bool *cursor_open;
-    struct tl_parents parents; /* of mapped columns, for all cursors */
-    int16_t **props_memo;      /* per column: keys code -> index of the key, -1 none, -2 unknown */
-    uint32_t at;               /* next row */
+    int16_t **props_memo; /* per column: keys code -> index of the key, -1 none, -2 unknown */
+    uint32_t at;          /* next row */
     const struct work *work;
     struct tl_read_stats stats;
     uint64_t rows, blocks_pruned, memtable_rows;
@@ -323,9 +323,12 @@ static enum tl_code open_segment(struct tl_scan *scan, const struct tl_scan_spec
 
 /* A merchant's visible rows within the time range, oldest first. */
 static enum tl_code chain_rows(struct tl_scan *scan, const struct tl_memtable *m,
-                               const struct tl_scan_spec *spec, uint32_t visible, int64_t merchant,
+                               const struct tl_scan_spec *spec, int64_t merchant,
                                const uint32_t **out, uint32_t *count, struct tl_status *st)
 {
+    uint32_t shard = tl_shard_of(merchant, tl_memtable_shard_count(m));
+    uint32_t visible = tl_memtable_first_row(shard) +
+                       tl_memtable_shard_rows_at(m, shard, scan->source->snapshot.position);
     uint32_t n = 0;
     uint32_t *rows = NULL;
     for (int pass = 0; pass < 2; pass++) {
@@ -355,8 +358,7 @@ static enum tl_code chain_rows(struct tl_scan *scan, const struct tl_memtable *m
 static enum tl_code open_memtable(struct tl_scan *scan, const struct tl_scan_spec *spec,
                                   struct tl_memtable *m, struct tl_status *st)
 {
-    uint32_t visible = tl_memtable_rows_at(m, scan->source->snapshot.position);
-    if (visible == 0)
+    if (tl_memtable_rows_at(m, scan->source->snapshot.position) == 0)
         return TL_OK;
     struct memtable_scan *s = tl_arena_calloc(&scan->arena, 1, sizeof(*s), st);
     size_t n = 2 * (size_t)scan->column_count + 1;
@@ -370,11 +372,16 @@ static enum tl_code open_memtable(struct tl_scan *scan, const struct tl_scan_spe
         while (k-- > 0)
             s->has_dict[2 * i + k] = tl_memtable_dict(m, ids[k], &s->dicts[2 * i + k]);
     }
-    if (spec->merchant_count == 0)
-        return add_ranges(scan, (struct work){.memtable = s, .lo = 0, .hi = visible}, st);
+    for (uint32_t k = 0; spec->merchant_count == 0 && k < tl_memtable_shard_count(m); k++) {
+        uint32_t lo = tl_memtable_first_row(k);
+        uint32_t shown = tl_memtable_shard_rows_at(m, k, scan->source->snapshot.position);
+        struct work w = {.memtable = s, .lo = lo, .hi = lo + shown};
+        if (shown > 0 && add_ranges(scan, w, st))
+            return st->code;
+    }
     for (uint32_t i = 0; i < spec->merchant_count; i++) {
         struct work w = {.memtable = s};
-        if (chain_rows(scan, m, spec, visible, spec->merchants[i], &w.rows, &w.hi, st) ||
+        if (chain_rows(scan, m, spec, spec->merchants[i], &w.rows, &w.hi, st) ||
             add_ranges(scan, w, st))
             return st->code;
     }
@@ -414,6 +421,8 @@ static enum tl_code scan_open(struct tl_source *source, const struct tl_scan_spe
                               struct tl_scan **out, struct tl_status *st)
 {
     struct tl_db_source *src = (struct tl_db_source *)source;
+    if (tl_view_by_id(src->snapshot.version->schema, spec->table_id))
+        return TL_FAIL(st, TL_UNSUPPORTED, "reading a materialized view is not supported yet");
     struct tl_scan_spec narrowed = *spec;
     struct tl_scan *scan = calloc(1, sizeof(*scan));
     if (!scan)
@@ -617,9 +626,6 @@ static enum tl_code read_cursor(const struct tl_scan *scan, struct morsel_state 
         if (tl_cursor_init(&m->cursors[slot], c, dict, &m->arena, &m->stats, st))
             return st->code;
         m->cursors[slot].once = scan->all_merchants;
-        m->cursors[slot].parents = &m->parents;
-        m->parents.once = scan->all_merchants;
-        m->parents.stats = &m->stats;
         m->cursor_open[slot] = true;
     }
     return tl_cursor_read(&m->cursors[slot], lo, hi, NULL, out, st);
@@ -815,7 +821,6 @@ static void scan_close_morsel(struct tl_scan *scan, struct tl_morsel *morsel)
     for (uint32_t i = 0; i < 2 * scan->column_count + 1; i++)
         if (m->cursor_open[i])
             tl_cursor_close(&m->cursors[i]);
-    tl_parents_close(&m->parents);
     pthread_mutex_lock(&scan->lock);
     scan->stats.rows_scanned += m->rows;
     scan->stats.memtable_rows += m->memtable_rows;

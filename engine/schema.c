@@ -3,22 +3,29 @@
 #include <stdio.h>
 
 #include "base/assert.h"
+#include "engine/rollup.h"
 
 static const struct tl_table_info *catalog_table(const struct tl_catalog *c, const char *name)
 {
     const struct tl_schema *s = (const struct tl_schema *)c;
     const struct tl_table *t = tl_schema_by_name(s, tl_slice_str(name));
-    return t ? &t->info : NULL;
+    if (t)
+        return &t->info;
+    const struct tl_view *v = tl_view_by_name(s, tl_slice_str(name));
+    return v ? &v->info : NULL;
 }
 
 static uint32_t catalog_count(const struct tl_catalog *c)
 {
-    return ((const struct tl_schema *)c)->table_count;
+    const struct tl_schema *s = (const struct tl_schema *)c;
+    return s->table_count + s->view_count;
 }
 
 static const struct tl_table_info *catalog_at(const struct tl_catalog *c, uint32_t index)
 {
-    return &((const struct tl_schema *)c)->tables[index]->info;
+    const struct tl_schema *s = (const struct tl_schema *)c;
+    return index < s->table_count ? &s->tables[index]->info
+                                  : &s->views[index - s->table_count]->info;
 }
 
 static const struct tl_catalog_vtable catalog_vtab = {catalog_table, catalog_count, catalog_at};
@@ -139,7 +146,7 @@ static enum tl_code install(struct tl_schema_store *s, const struct tl_table *t,
     }
     if (!placed)
         tables[n++] = t;
-    next->catalog.vtab = &catalog_vtab;
+    *next = *old;
     next->catalog.version = old->catalog.version + 1;
     next->table_count = n;
     next->tables = tables;
@@ -189,7 +196,8 @@ enum tl_code tl_schema_create_table(struct tl_schema_store *s, const char *name,
 {
     if (check_name("table", name, st))
         return st->code;
-    if (tl_schema_by_name(s->current, tl_slice_str(name))) {
+    if (tl_schema_by_name(s->current, tl_slice_str(name)) ||
+        tl_view_by_name(s->current, tl_slice_str(name))) {
         TL_FAIL(st, TL_EXISTS, "relation \"%s\" already exists", name);
         return tl_status_sql(st, "42P07", 0);
     }

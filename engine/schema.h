@@ -42,7 +42,12 @@ struct tl_schema {
     struct tl_catalog catalog; /* first: the query floor's door */
     uint32_t table_count;
     const struct tl_table **tables; /* ascending by id */
+    uint32_t view_count;
+    const struct tl_view **views; /* engine/rollup.h; ascending by id */
+    uint32_t views_made;          /* ids of views given so far, dropped ones counted */
 };
+
+struct tl_view;
 
 /* Keeps every version made. */
 struct tl_schema_store {

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "engine/rollup.h"
 
 enum { BATCH_RECORD_VERSION = 1, FLAG_IMPORT = 1 };
 enum { SEAL_EDITS_BYTES_MAX = 30 << 20 };
@@ -75,6 +76,7 @@ void tl_seal_free(struct tl_seal *s)
     for (uint32_t i = 0; i < s->count; i++)
         tl_memtable_unref(s->memtables[i]);
     tl_buffer_deinit(&s->tables);
+    tl_buffer_deinit(&s->views);
     tl_buffer_deinit(&s->producers);
     free(s);
 }
@@ -84,7 +86,7 @@ enum tl_code tl_state_init(struct tl_state *s, struct tl_status *st)
     memset(s, 0, sizeof(*s));
     tl_schema_store_init(&s->schemas);
     s->log_time_us = INT64_MIN;
-    if (tl_event_ids_new(0, &s->ids, st))
+    if (tl_slab_pool_new(&s->slabs, st) || tl_event_ids_new(0, &s->ids, st))
         return st->code;
     return tl_producers_init(&s->producers, st);
 }
@@ -93,6 +95,8 @@ void tl_state_deinit(struct tl_state *s)
 {
     for (uint32_t i = 0; i < s->active_count; i++)
         tl_memtable_unref(s->active[i]);
+    tl_slab_pool_unref(s->slabs);
+    s->slabs = NULL;
     tl_producers_deinit(&s->producers);
     tl_event_ids_free(s->ids);
     tl_schema_store_deinit(&s->schemas);
@@ -118,7 +122,7 @@ static enum tl_code active_get(struct tl_state *s, const struct tl_table *table,
 {
     struct tl_memtable *m = active_find(s, table->info.id);
     if (!m) {
-        if (tl_memtable_new(table, &m, st))
+        if (tl_memtable_new(table, s->shard_count, s->slabs, &m, st))
             return st->code;
         uint32_t at = active_place(s, table->info.id);
         memmove(&s->active[at + 1], &s->active[at], (s->active_count - at) * sizeof(s->active[0]));
@@ -192,6 +196,17 @@ enum tl_code tl_state_apply_table(struct tl_state *s, struct tl_slice record, ui
     return TL_OK;
 }
 
+enum tl_code tl_state_apply_view(struct tl_state *s, struct tl_slice record, uint64_t position,
+                                 struct tl_status *st)
+{
+    struct tl_reader r = tl_reader_of(record);
+    if (tl_view_apply(&s->schemas, &r, st))
+        return st->code;
+    s->position = position;
+    s->tables_changed = true;
+    return TL_OK;
+}
+
 void tl_state_encode_tables(const struct tl_state *s, struct tl_buffer *out)
 {
     const struct tl_schema *schema = s->schemas.current;
@@ -216,10 +231,14 @@ enum tl_code tl_state_apply_seal(struct tl_state *s, struct tl_slice record, uin
     seal->log_time_us = s->log_time_us;
     tl_buffer_init(&seal->tables, "table definitions of a seal", SEAL_EDITS_BYTES_MAX);
     tl_buffer_init(&seal->producers, "producers' windows of a seal", SEAL_EDITS_BYTES_MAX);
-    if (s->tables_changed)
+    tl_buffer_init(&seal->views, "views of a seal", SEAL_EDITS_BYTES_MAX);
+    if (s->tables_changed) {
         tl_state_encode_tables(s, &seal->tables);
+        tl_views_encode(s->schemas.current, &seal->views);
+    }
     tl_producers_encode(&s->producers, false, &seal->producers);
-    if (tl_buffer_check(&seal->tables, st) || tl_buffer_check(&seal->producers, st)) {
+    if (tl_buffer_check(&seal->tables, st) || tl_buffer_check(&seal->views, st) ||
+        tl_buffer_check(&seal->producers, st)) {
         tl_seal_free(seal);
         return st->code;
     }

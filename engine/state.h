@@ -30,7 +30,8 @@ enum tl_record_type {
     TL_RECORD_BATCH = 1,
     TL_RECORD_TABLE = 2,
     TL_RECORD_SEAL = 3,
-    TL_RECORD_COMPACT = 4
+    TL_RECORD_COMPACT = 4,
+    TL_RECORD_VIEW = 5
 };
 
 /* A batch record, before or after the log (docs/FORMAT.md, "Records"). */
@@ -61,6 +62,7 @@ struct tl_seal {
     uint32_t count;
     struct tl_memtable *memtables[TL_TABLES_MAX]; /* ascending by table id; referenced */
     struct tl_buffer tables;                      /* u32 count, table definitions */
+    struct tl_buffer views;                       /* tl_views_encode, when there are tables */
     struct tl_buffer producers;                   /* tl_producers_encode */
 };
 void tl_seal_free(struct tl_seal *s);
@@ -76,6 +78,8 @@ struct tl_state {
     uint64_t seal_number;       /* of the last seal */
     uint64_t compact_seal;      /* seals up to this one are asked to be merged whole */
     bool tables_changed;        /* a TABLE record since the last seal */
+    uint32_t shard_count;       /* set by the opener before the first batch */
+    struct tl_slab_pool *slabs; /* memory of memtables */
     uint32_t active_count;
     struct tl_memtable *active[TL_TABLES_MAX]; /* ascending by table id */
     /* Memtables made since the taker last emptied the list (they are also in `active`). */
@@ -93,6 +97,9 @@ TL_CHECK enum tl_code tl_state_apply_batch(struct tl_state *s, const struct tl_r
                                            struct tl_arena *scratch, struct tl_status *st);
 TL_CHECK enum tl_code tl_state_apply_table(struct tl_state *s, struct tl_slice record,
                                            uint64_t position, struct tl_status *st);
+/* A view that was created or dropped. */
+TL_CHECK enum tl_code tl_state_apply_view(struct tl_state *s, struct tl_slice record,
+                                          uint64_t position, struct tl_status *st);
 /* Moves the active memtables into a new seal; *out is NULL when they are all empty and nothing
  * else changed either. The record: u64 seal number. */
 TL_CHECK enum tl_code tl_state_apply_seal(struct tl_state *s, struct tl_slice record,

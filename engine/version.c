@@ -79,6 +79,14 @@ void tl_live_segment_unref(struct tl_live_segment *s)
 {
     if (!s || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1)
         return;
+    for (uint32_t i = 0; i < s->rollup_count; i++) {
+        struct tl_live_segment *r = s->rollups[i].segment; /* has no rollups of its own */
+        if (r && atomic_fetch_sub_explicit(&r->refs, 1, memory_order_acq_rel) == 1) {
+            tl_live_pack_unref(r->pack);
+            free(r);
+        }
+    }
+    free(s->rollups);
     tl_live_pack_unref(s->pack);
     free(s);
 }

@@ -43,6 +43,12 @@ struct tl_live_pack {
     struct tl_io *io;
 };
 
+/* What a rollup keeps of a segment. */
+struct tl_rollup_ref {
+    uint32_t view;
+    struct tl_live_segment *segment; /* referenced; NULL: no merchant was worth keeping */
+};
+
 /* A segment in use, with what the manifest says of it. */
 struct tl_live_segment {
     _Atomic uint32_t refs;
@@ -50,6 +56,9 @@ struct tl_live_segment {
     uint32_t index;    /* in the pack */
     uint64_t identity; /* what caches may key by: equal identity, equal rows */
     struct tl_segment_info info;
+    uint32_t rollup_count;
+    struct tl_rollup_ref *rollups; /* a view that is not there was made later: it is answered from
+                                      rows until the segment's rollup is made */
 };
 
 /* Level 0 oldest first, then partitions by start, runs of one partition oldest first. */

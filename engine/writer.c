@@ -22,6 +22,7 @@
 
 #include "base/assert.h"
 #include "engine/db_int.h"
+#include "engine/rollup.h"
 
 enum {
     QUEUE_ITEMS_MAX = 65536,
@@ -399,8 +400,43 @@ static enum tl_code append_control(struct writer *w, struct group *g, struct tl_
     return TL_OK;
 }
 
+static bool is_view(const struct tl_plan *ddl)
+{
+    return ddl->kind == TL_STMT_CREATE_ROLLUP || ddl->kind == TL_STMT_DROP_VIEW;
+}
+
 /* A table's definition is made in the schema first, since a record holds it whole; a failed
  * commit poisons the database, and nobody sees it. */
+static void gather_view(struct writer *w, struct group *g, struct tl_item *item)
+{
+    struct tl_state *s = &w->db->state;
+    const struct tl_plan *ddl = item->ddl;
+    struct tl_status *st = &item->st;
+    struct tl_slice name = tl_slice_str(ddl->table_name);
+    bool drop = ddl->kind == TL_STMT_DROP_VIEW;
+    const struct tl_view *v = tl_view_by_name(s->schemas.current, name);
+    if (drop && !v) {
+        if (!ddl->if_exists) {
+            TL_FAIL(st, TL_NOT_FOUND, "materialized view \"%s\" does not exist", ddl->table_name);
+            tl_status_sql(st, "42P01", 0);
+        }
+        return;
+    }
+    if (!drop && ddl->if_not_exists && (v || tl_schema_by_name(s->schemas.current, name)))
+        return;
+    if (drop ? tl_view_drop(&s->schemas, v->info.id, st)
+             : tl_view_create(&s->schemas, ddl->rollup, st))
+        return;
+    v = drop ? v : tl_view_by_name(s->schemas.current, name);
+    struct tl_buffer b;
+    tl_buffer_init(&b, "view definition", TL_LOG_RECORD_BYTES_MAX);
+    tl_view_encode(v, drop, &b);
+    struct tl_slice payload = copy_head(&g->arena, &b, st);
+    tl_buffer_deinit(&b);
+    if (st->code == TL_OK && append_control(w, g, item, TL_RECORD_VIEW, payload))
+        tl_db_poison(w->db, st); /* the schema is ahead of the log */
+}
+
 static void gather_ddl(struct writer *w, struct group *g, struct tl_item *item)
 {
     struct tl_state *s = &w->db->state;
@@ -467,7 +503,10 @@ static void gather(struct writer *w, struct group *g, bool wait)
             gather_batch(w, g, item, &again);
             break;
         case TL_ITEM_DDL:
-            gather_ddl(w, g, item);
+            if (is_view(item->ddl))
+                gather_view(w, g, item);
+            else
+                gather_ddl(w, g, item);
             break;
         case TL_ITEM_SEAL:
             gather_number(w, g, item, TL_RECORD_SEAL, db->state.seal_number + 1);
@@ -502,6 +541,8 @@ static enum tl_code apply_item(struct writer *w, struct group *g, struct tl_item
         return tl_state_apply_batch(s, &item->record, &item->decoded, item->position, &g->arena,
                                     st);
     case TL_ITEM_DDL:
+        if (is_view(item->ddl))
+            return tl_state_apply_view(s, item->payload, item->position, st);
         return tl_state_apply_table(s, item->payload, item->position, st);
     case TL_ITEM_SEAL:
         if (tl_state_apply_seal(s, item->payload, item->position, &g->seal, st))

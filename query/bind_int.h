@@ -5,6 +5,7 @@
  *   bind.c        one expression of the parser's tree -> one typed expression
  *   select.c      one SELECT -> a tree of nodes
  *   plan.c        tl_plan_new; conditions pushed into the scan
+ *   bind_rollup.c the SELECT of a rollup
  *   plan_print.c  EXPLAIN
  *
  * While an expression is bound its type may still be open: kind TL_NULL. Three things are open:
@@ -20,6 +21,7 @@
 #include "query/function.h"
 #include "query/parse.h"
 #include "query/plan.h"
+#include "query/rollup.h"
 
 enum {
     TL__EXPRS_MAX = 262144, /* of one plan: BETWEEN and CASE x WHEN write their operand twice */
@@ -187,6 +189,10 @@ struct tl__select_result {
 /* `order_matters` false: an ORDER BY without LIMIT may be left out. */
 TL_CHECK enum tl_code tl__select(struct tl__binder *b, const struct tl_ast_select *ast,
                                  bool order_matters, struct tl__select_result *out);
+
+/* ---- bind_rollup.c ---- */
+
+TL_CHECK enum tl_code tl__bind_rollup(struct tl__binder *b, const struct tl_ast_statement *s);
 
 /* ---- push.c ---- */
 

@@ -1255,6 +1255,63 @@ static enum tl_code conv_alter(struct conv *c, const AlterTableStmt *s,
     return conv_column_def(c, (const ColumnDef *)cmd->def, &out->columns[0]);
 }
 
+/* CREATE MATERIALIZED VIEW name WITH (tally.rollup) AS SELECT …: a rollup is the only kind. */
+static enum tl_code conv_create_view(struct conv *c, const CreateTableAsStmt *s, int32_t at,
+                                     struct tl_ast_statement *out)
+{
+    const IntoClause *into = s->into;
+    out->kind = TL_STMT_CREATE_ROLLUP;
+    enum tl_code rc = conv_relation(c, into->rel, &out->table_name, &out->table_position);
+    if (rc)
+        return rc;
+    if (into->colNames)
+        return REFUSE(c, out->table_position, "a list of column names of a materialized view");
+    if (into->accessMethod || into->tableSpaceName || into->onCommit != ONCOMMIT_NOOP)
+        return REFUSE(c, out->table_position, "this option of a materialized view");
+    if (into->skipData)
+        return REFUSE(c, keyword_position(c, "no", 0), "WITH NO DATA");
+    bool rollup = false;
+    for (uint32_t i = 0; i < LIST_COUNT(into->options); i++) {
+        const DefElem *d = LIST_AT(into->options, i);
+        bool on = !d->arg || (nodeTag(d->arg) == T_String && strcmp(strVal(d->arg), "true") == 0);
+        if (!d->defnamespace || strcmp(d->defnamespace, "tally") != 0 ||
+            strcmp(d->defname, "rollup") != 0 || !on)
+            return FAIL_AT(c, TL_INVALID, "22023", position_of(c, d->location),
+                           "the only option of a materialized view is tally.rollup");
+        rollup = true;
+    }
+    if (!rollup)
+        return FAIL_AT(c, TL_UNSUPPORTED, "0A000", at,
+                       "a materialized view that is not a rollup is not supported; write CREATE "
+                       "MATERIALIZED VIEW … WITH (tally.rollup) AS SELECT …");
+    if (nodeTag(s->query) != T_SelectStmt)
+        return REFUSE(c, at, "a materialized view of anything but SELECT");
+    out->if_not_exists = s->if_not_exists;
+    return conv_select(c, (const SelectStmt *)s->query, &out->select);
+}
+
+static enum tl_code conv_drop(struct conv *c, const DropStmt *s, int32_t at,
+                              struct tl_ast_statement *out)
+{
+    out->kind = TL_STMT_DROP_VIEW;
+    if (s->removeType != OBJECT_MATVIEW)
+        return REFUSE(c, at, "DROP of anything but a materialized view");
+    if (s->behavior != DROP_RESTRICT)
+        return REFUSE(c, keyword_position(c, "cascade", 0), "CASCADE");
+    if (LIST_COUNT(s->objects) != 1)
+        return REFUSE(c, at, "DROP of several views at once");
+    const List *names = LIST_AT(s->objects, 0);
+    uint32_t count = LIST_COUNT(names);
+    const char *name = strVal(LIST_AT(names, count - 1));
+    if (count > 2 || (count == 2 && strcmp(strVal(LIST_AT(names, 0)), "public") != 0))
+        return FAIL_AT(c, TL_NOT_FOUND, "42P01", at, "materialized view \"%s\" does not exist",
+                       name);
+    out->if_exists = s->missing_ok;
+    out->table_position = keyword_position(c, name, 0);
+    out->table_name = copy_string(c, name);
+    return out->table_name ? TL_OK : c->st->code;
+}
+
 static const struct {
     int tag;
     const char *name;
@@ -1266,7 +1323,6 @@ static const struct {
     {T_CopyStmt, "COPY"},
     {T_TransactionStmt, "a transaction statement"},
     {T_VariableSetStmt, "SET"},
-    {T_DropStmt, "DROP"},
     {T_TruncateStmt, "TRUNCATE"},
     {T_RenameStmt, "RENAME"},
     {T_IndexStmt, "CREATE INDEX"},
@@ -1305,6 +1361,12 @@ static enum tl_code conv_statement(struct conv *c, const RawStmt *raw, struct tl
         return conv_create(c, (const CreateStmt *)raw->stmt, out);
     case T_AlterTableStmt:
         return conv_alter(c, (const AlterTableStmt *)raw->stmt, out);
+    case T_CreateTableAsStmt:
+        if (((const CreateTableAsStmt *)raw->stmt)->objtype == OBJECT_MATVIEW)
+            return conv_create_view(c, (const CreateTableAsStmt *)raw->stmt, at, out);
+        break;
+    case T_DropStmt:
+        return conv_drop(c, (const DropStmt *)raw->stmt, at, out);
     case T_VariableShowStmt: {
         const VariableShowStmt *s = (const VariableShowStmt *)raw->stmt;
         out->kind = TL_STMT_SHOW_TABLES;

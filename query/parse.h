@@ -143,7 +143,8 @@ struct tl_ast_statement {
     struct tl_ast_select *select;
     const char *table_name;
     int32_t table_position;
-    bool if_not_exists; /* of the table or of the column */
+    bool if_not_exists; /* of the table, the column or the view */
+    bool if_exists;     /* DROP */
     uint32_t column_count;
     struct tl_ast_column *columns;
     uint32_t param_max; /* greatest $n seen */

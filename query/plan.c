@@ -95,12 +95,30 @@ static enum tl_code bind_add_column(struct tl__binder *b, const struct tl_ast_st
     if (c->not_null)
         return TL__BIND_FAIL(b, TL_UNSUPPORTED, "0A000", c->position,
                              "ADD COLUMN … NOT NULL is not supported: rows from before have NULL");
+    if (table->materialized_view)
+        return TL__BIND_FAIL(b, TL_INVALID, "42809", s->table_position,
+                             "\"%s\" is a materialized view: it is dropped and made anew",
+                             s->table_name);
     for (uint32_t i = 0; !s->if_not_exists && i < table->column_count; i++)
         if (strcmp(table->columns[i].name, c->name) == 0)
             return TL__BIND_FAIL(b, TL_EXISTS, "42701", c->position,
                                  "column \"%s\" of relation \"%s\" already exists", c->name,
                                  s->table_name);
     return bind_defs(b, s);
+}
+
+static enum tl_code bind_drop_view(struct tl__binder *b, const struct tl_ast_statement *s)
+{
+    const struct tl_table_info *table = b->catalog->vtab->table(b->catalog, s->table_name);
+    if (!table && !s->if_exists)
+        return TL__BIND_FAIL(b, TL_NOT_FOUND, "42P01", s->table_position,
+                             "materialized view \"%s\" does not exist", s->table_name);
+    if (table && !table->materialized_view)
+        return TL__BIND_FAIL(b, TL_INVALID, "42809", s->table_position,
+                             "\"%s\" is not a materialized view", s->table_name);
+    b->plan->table_name = tl__keep(b, s->table_name);
+    b->plan->if_exists = s->if_exists;
+    return b->plan->table_name ? TL_OK : b->st->code;
 }
 
 /* ---- queries ---- */
@@ -173,6 +191,10 @@ static enum tl_code bind_statement(struct tl__binder *b, const struct tl_ast_sta
         return bind_create(b, s);
     case TL_STMT_ADD_COLUMN:
         return bind_add_column(b, s);
+    case TL_STMT_CREATE_ROLLUP:
+        return tl__bind_rollup(b, s);
+    case TL_STMT_DROP_VIEW:
+        return bind_drop_view(b, s);
     case TL_STMT_SHOW_TABLES:
         return one_text_output(b, "table_name");
     }

@@ -23,7 +23,8 @@
 #include "base/vector.h"
 #include "query/source.h"
 
-struct tl_function; /* query/function.h: one row of the table of functions */
+struct tl_function;   /* query/function.h: one row of the table of functions */
+struct tl_rollup_def; /* query/rollup.h */
 
 enum tl_expr_kind {
     TL_EXPR_COLUMN,   /* column `index` of the child node */
@@ -151,7 +152,9 @@ enum tl_statement_kind {
     TL_STMT_EXPLAIN, /* root is the plan explained */
     TL_STMT_CREATE_TABLE,
     TL_STMT_ADD_COLUMN,
-    TL_STMT_SHOW_TABLES /* SHOW TABLES; root is NULL */
+    TL_STMT_SHOW_TABLES,   /* SHOW TABLES; root is NULL */
+    TL_STMT_CREATE_ROLLUP, /* `rollup`, if_not_exists */
+    TL_STMT_DROP_VIEW      /* table_name, if_exists */
 };
 
 struct tl_column_def {
@@ -179,8 +182,10 @@ struct tl_plan {
     /* DDL: executed by the engine */
     const char *table_name;
     bool if_not_exists;
+    bool if_exists;
     uint32_t def_count;
     struct tl_column_def *defs;
+    const struct tl_rollup_def *rollup; /* CREATE MATERIALIZED VIEW; id and positions are open */
 };
 
 struct tl_plan_options {

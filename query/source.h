@@ -37,7 +37,8 @@ struct tl_table_info {
     uint32_t column_count;
     const struct tl_column_info *columns; /* in the order of SELECT * */
     uint32_t merchant_column;             /* index into columns of merchant_id (BIGINT) */
-    uint32_t ts_column;                   /* index into columns of ts (TIMESTAMPTZ) */
+    uint32_t ts_column;     /* index into columns of ts (TIMESTAMPTZ); of a rollup its bucket */
+    bool materialized_view; /* a rollup: read like a table, never written by a batch */
 };
 
 struct tl_catalog;

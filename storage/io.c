@@ -72,7 +72,7 @@ static enum tl_code check_file(struct tl_file *file, struct tl_status *st)
 
 static enum tl_code check_writable(struct tl_file *file, struct tl_status *st)
 {
-    tl_assert(file->mode != TL_IO_READ);
+    tl_assert(file->mode != TL_IO_READ && file->mode != TL_IO_DIRECT);
     return check_file(file, st);
 }
 
@@ -187,10 +187,59 @@ enum tl_code tl_io_size(struct tl_file *file, uint64_t *out, struct tl_status *s
     return rc ? rc : file->io->vtab->size(file, out, st);
 }
 
+/* The request in whole pages, into a buffer of its own. NULL: no memory. */
+static struct tl_io_read *detour_new(const struct tl_io_read *r)
+{
+    struct tl_io_read *d;
+    size_t page = TL_IO_PAGE_BYTES, head = (size_t)(r->offset % page);
+    size_t size = head + r->size;
+    if (size < r->size || size > SIZE_MAX - 2 * page)
+        return NULL;
+    /* One page in front holds the request itself. */
+    uint8_t *memory = aligned_alloc(page, page + (size + page - 1) / page * page);
+    if (!memory)
+        return NULL;
+    d = (struct tl_io_read *)(void *)memory;
+    *d = (struct tl_io_read){.file = r->file,
+                             .offset = r->offset - head,
+                             .size = size,
+                             .buffer = memory + page,
+                             .whole_pages = true};
+    return d;
+}
+
+static void detour_end(struct tl_io_read *d, struct tl_io_read *r)
+{
+    size_t head = (size_t)(r->offset - d->offset);
+    r->got = d->got > head ? d->got - head : 0;
+    if (r->got > 0)
+        memcpy(r->buffer, (const uint8_t *)d->buffer + head, r->got);
+    r->code = d->code;
+    r->os_error = d->os_error;
+    free(d);
+}
+
+/* Is there anything behind what a request has got? Settles `got` and `code`. */
+static bool goes_on(struct tl_io_read *r, size_t before)
+{
+    if (r->got >= r->size) {
+        r->got = r->size;
+        return false;
+    }
+    if (r->code)
+        return false;
+    /* A direct read that stops inside a page stopped at the end of the file. */
+    if (r->got == before || (r->file->direct && r->got % TL_IO_PAGE_BYTES != 0)) {
+        r->code = TL_CORRUPT;
+        return false;
+    }
+    return true;
+}
+
 /* Reads up to TL__IO_BATCH requests; ends when each is whole, failed, or at its file's end. */
 static void read_round(struct tl_io *io, struct tl_io_read *reads, uint32_t n)
 {
-    struct tl_io_read *pending[TL__IO_BATCH];
+    struct tl_io_read *pending[TL__IO_BATCH], *detours[TL__IO_BATCH];
     size_t before[TL__IO_BATCH];
     uint32_t left = 0;
     for (uint32_t i = 0; i < n; i++) {
@@ -199,27 +248,33 @@ static void read_round(struct tl_io *io, struct tl_io_read *reads, uint32_t n)
         reads[i].os_error = 0;
         reads[i].code = check_file(reads[i].file, &st);
         tl_assert(reads[i].file->io == io);
-        if (reads[i].code)
+        detours[i] = NULL;
+        if (reads[i].code) {
             reads[i].os_error = st.os_error;
-        else if (reads[i].size > 0)
-            pending[left++] = &reads[i];
+        } else if (reads[i].size > 0) {
+            struct tl_io_read *r = &reads[i];
+            if (r->file->direct && !r->whole_pages) {
+                r = detours[i] = detour_new(r);
+                if (!r)
+                    reads[i].code = TL_LIMIT;
+            }
+            if (r)
+                pending[left++] = r;
+        }
     }
     while (left > 0) {
         for (uint32_t i = 0; i < left; i++)
             before[i] = pending[i]->got;
         io->vtab->read(io, pending, left);
         uint32_t again = 0;
-        for (uint32_t i = 0; i < left; i++) {
-            struct tl_io_read *r = pending[i];
-            if (r->code == TL_OK && r->got < r->size) {
-                if (r->got == before[i])
-                    r->code = TL_CORRUPT; /* the end of the file */
-                else
-                    pending[again++] = r;
-            }
-        }
+        for (uint32_t i = 0; i < left; i++)
+            if (goes_on(pending[i], before[i]))
+                pending[again++] = pending[i];
         left = again;
     }
+    for (uint32_t i = 0; i < n; i++)
+        if (detours[i])
+            detour_end(detours[i], &reads[i]);
 }
 
 static enum tl_code read_failure(const struct tl_io_read *r, struct tl_status *st)
@@ -234,6 +289,15 @@ static enum tl_code read_failure(const struct tl_io_read *r, struct tl_status *s
                       (unsigned long long)r->offset, r->file->name);
 }
 
+void tl__io_count_reads(struct tl_io *io, uint32_t reads, uint64_t bytes)
+{
+    if (reads == 0)
+        return;
+    count(&io->counters.reads, reads);
+    count(&io->counters.read_bytes, bytes);
+    count(&io->counters.read_batches, 1);
+}
+
 enum tl_code tl_io_read_batch(struct tl_io *io, struct tl_io_read *reads, uint32_t n,
                               struct tl_status *st)
 {
@@ -246,11 +310,7 @@ enum tl_code tl_io_read_batch(struct tl_io *io, struct tl_io_read *reads, uint32
         if (reads[i].code && !bad)
             bad = &reads[i];
     }
-    if (n > 0) {
-        count(&io->counters.reads, n);
-        count(&io->counters.read_bytes, bytes);
-        count(&io->counters.read_batches, 1);
-    }
+    tl__io_count_reads(io, n, bytes);
     return bad ? read_failure(bad, st) : TL_OK;
 }
 
@@ -373,13 +433,6 @@ enum tl_code tl_io_commit_begin(struct tl_file *file, uint64_t offset,
     return TL_OK;
 }
 
-void tl_io_commit_direct(struct tl_file *file)
-{
-    tl_assert(file->mode != TL_IO_READ && !file->commit.in_flight);
-    if (file->io->vtab->commit_direct)
-        file->io->vtab->commit_direct(file);
-}
-
 enum tl_code tl_io_commit_wait(struct tl_io_commit *c, struct tl_status *st)
 {
     struct tl_file *file = c->file;
@@ -412,7 +465,7 @@ enum tl_code tl_io_preallocate(struct tl_file *file, uint64_t size, struct tl_st
 
 enum tl_code tl_io_zero(struct tl_file *file, uint64_t offset, uint64_t size, struct tl_status *st)
 {
-    static const _Alignas(TL_IO_PAGE_BYTES) uint8_t zeros[16384];
+    static const uint8_t zeros[16384];
     enum tl_code rc = check_writable(file, st);
     while (!rc && size > 0) {
         struct tl_slice slices[TL_IO_SLICES_MAX];

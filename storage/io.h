@@ -49,6 +49,7 @@ enum {
 
 enum tl_io_mode {
     TL_IO_READ,   /* an existing file, never changed through this handle */
+    TL_IO_DIRECT, /* the same, past the page cache (O_DIRECT) where the file system can */
     TL_IO_WRITE,  /* an existing file, read and written */
     TL_IO_CREATE, /* a new file, read and written; TL_EXISTS when the name is taken */
 };
@@ -86,6 +87,9 @@ struct tl_io_read {
     uint64_t offset;
     size_t size;
     void *buffer;      /* `size` bytes */
+    bool whole_pages;  /* offset and buffer are multiples of TL_IO_PAGE_BYTES, and the buffer has
+                          room for the whole last page, which may be written: such a read of a
+                          DIRECT file goes straight there, others by way of a buffer of their own */
     size_t got;        /* out: bytes read; less than size at the end of the file or on failure */
     enum tl_code code; /* out: TL_OK, TL_CORRUPT (the file ends before offset + size), TL_IO, … */
     int os_error;      /* out: errno with TL_IO */
@@ -102,6 +106,27 @@ TL_CHECK enum tl_code tl_io_read(struct tl_file *file, uint64_t offset, void *bu
 TL_CHECK enum tl_code tl_io_read_some(struct tl_file *file, uint64_t offset, void *buffer,
                                       size_t size, size_t *got, struct tl_status *st);
 
+/* Reads in flight while their callers do other work: for those who read ahead. With uring they
+ * share one ring of their own; with the other makers the wait does the reading. */
+struct tl_io_queue;
+struct tl_io_flight {
+    struct tl_io_read *reads; /* given to begin; they and their buffers stay until the wait */
+    uint32_t count;
+    uint32_t pending; /* the queue's, as the next */
+    bool begun;
+};
+TL_CHECK enum tl_code tl_io_queue_new(struct tl_io *io, struct tl_io_queue **out,
+                                      struct tl_status *st);
+/* Every flight was waited for. NULL is fine. */
+void tl_io_queue_free(struct tl_io_queue *q);
+/* Cannot fail: what does not go now goes at the wait. Any thread. */
+void tl_io_queue_begin(struct tl_io_queue *q, struct tl_io_flight *flight, struct tl_io_read *reads,
+                       uint32_t count);
+/* As tl_io_read_batch answers. Any thread, one per flight. *late (may be NULL): it was not all
+ * there yet. */
+TL_CHECK enum tl_code tl_io_queue_wait(struct tl_io_queue *q, struct tl_io_flight *flight,
+                                       bool *late, struct tl_status *st);
+
 /* Writes the slices one after the other at offset; not durable yet. */
 TL_CHECK enum tl_code tl_io_write(struct tl_file *file, uint64_t offset,
                                   const struct tl_slice *slices, uint32_t count,
@@ -115,12 +140,6 @@ TL_CHECK enum tl_code tl_io_sync(struct tl_file *file, struct tl_status *st);
 TL_CHECK enum tl_code tl_io_commit_begin(struct tl_file *file, uint64_t offset,
                                          const struct tl_slice *slices, uint32_t count,
                                          struct tl_io_commit **out, struct tl_status *st);
-/* From now on commits and zero-fills of the file go around the page cache where system and
- * alignment allow (offset, sizes and memory in whole TL_IO_PAGE_BYTES): one request that writes
- * and syncs its own bytes, at a third of the CPU. Called right after tl_io_open, by whoever
- * changes the file. Speed alone changes: where it cannot be, commits are as before. A commit then
- * makes durable what it wrote; what was written to the file otherwise needs a tl_io_sync. */
-void tl_io_commit_direct(struct tl_file *file);
 /* TL_OK: durable. The commit is gone in any case. */
 TL_CHECK enum tl_code tl_io_commit_wait(struct tl_io_commit *commit, struct tl_status *st);
 

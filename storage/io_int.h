@@ -28,7 +28,6 @@ struct tl_io_commit {
     bool synced;              /* the sync ran after all `total` bytes, and succeeded */
     struct tl_status failure; /* of the write or the sync */
     /* The maker's own. */
-    bool direct;      /* around the page cache, in one request */
     bool by_thread;   /* uring: handed to posix's helper thread */
     uint32_t pending; /* uring: completions to come */
     bool done;        /* posix: under its lock */
@@ -38,6 +37,7 @@ struct tl_io_commit {
 struct tl_file {
     struct tl_io *io;
     enum tl_io_mode mode;
+    bool direct;           /* set by the maker's open: reads keep to whole pages */
     _Atomic bool poisoned; /* release after `poison` is set; acquire before it is read */
     struct tl_status poison;
     struct tl_io_commit commit;
@@ -52,7 +52,9 @@ struct tl_io_vtable {
     void (*close)(struct tl_file *file);
     enum tl_code (*size)(struct tl_file *file, uint64_t *out, struct tl_status *st);
     /* One attempt at each request from its `got` on: adds to `got`, sets `code`. A request that
-     * stays where it was without a failure is at the end of its file. At most TL__IO_BATCH. */
+     * stays where it was without a failure is at the end of its file. At most TL__IO_BATCH. Of a
+     * direct file all requests are of whole pages, and tl__io_left says how much to read: `got` may
+     * come to more than `size`. */
     void (*read)(struct tl_io *io, struct tl_io_read **reads, uint32_t count);
     /* One attempt: *moved > 0, or a failure. */
     enum tl_code (*write)(struct tl_file *file, uint64_t offset, const struct tl_slice *slices,
@@ -60,7 +62,6 @@ struct tl_io_vtable {
     enum tl_code (*sync)(struct tl_file *file, struct tl_status *st);
     enum tl_code (*commit_begin)(struct tl_io_commit *c, struct tl_status *st);
     void (*commit_wait)(struct tl_io_commit *c);
-    void (*commit_direct)(struct tl_file *file); /* NULL: there is no other way */
     enum tl_code (*preallocate)(struct tl_file *file, uint64_t size, struct tl_status *st);
     enum tl_code (*truncate)(struct tl_file *file, uint64_t size, struct tl_status *st);
     enum tl_code (*rename)(struct tl_io *io, const char *from, const char *to,
@@ -80,9 +81,18 @@ struct tl_io {
     struct tl_io_counters counters;
 };
 
+/* What is left to be read of a request. */
+static inline size_t tl__io_left(const struct tl_io_read *r)
+{
+    size_t left = r->size - r->got;
+    return r->file->direct ? (left + TL_IO_PAGE_BYTES - 1) & ~(size_t)(TL_IO_PAGE_BYTES - 1) : left;
+}
+
 /* Adds a copy of a name; for makers' list. */
 TL_CHECK enum tl_code tl__io_names_add(struct tl_io_names *names, const char *name,
                                        struct tl_status *st);
+/* Adds to the counters what was read past tl_io_read_batch. */
+void tl__io_count_reads(struct tl_io *io, uint32_t reads, uint64_t bytes);
 /* The tl_code of an errno. */
 enum tl_code tl__io_code(int os_error);
 
@@ -102,7 +112,6 @@ struct tl__posix_io {
 struct tl__posix_file {
     struct tl_file base;
     int fd;
-    int direct_fd; /* the same file, opened to go around the page cache; -1: none */
 };
 
 TL_CHECK enum tl_code tl__posix_init(struct tl__posix_io *io, const struct tl_io_vtable *vtab,
@@ -112,13 +121,9 @@ void tl__posix_deinit(struct tl__posix_io *io);
 const struct tl_io_vtable *tl__posix_vtable(void);
 /* One attempt at one request with pread. */
 void tl__posix_read_one(struct tl_io_read *r);
-/* May these bytes go through direct_fd? */
-bool tl__posix_is_direct(const struct tl_file *file, uint64_t offset, const struct iovec *iov,
-                         uint32_t count);
-static inline int tl__posix_direct_fd(const struct tl_file *file)
-{
-    return ((const struct tl__posix_file *)(const void *)file)->direct_fd;
-}
+/* A file system that took O_DIRECT at the open and refuses it now: reads go by the page cache from
+ * now on. False when that was not it. */
+bool tl__posix_undirect(struct tl_file *file);
 static inline int tl__posix_fd(const struct tl_file *file)
 {
     return ((const struct tl__posix_file *)(const void *)file)->fd;

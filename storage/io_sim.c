@@ -564,6 +564,7 @@ static enum tl_code open_locked(struct tl_io_sim *sim, const char *name, enum tl
     if (n->dir)
         return TL_FAIL_OS(st, TL_IO, EISDIR, "opening %s", name);
     *out = handle_new(sim, n);
+    (*out)->direct = mode == TL_IO_DIRECT;
     return TL_OK;
 }
 
@@ -612,9 +613,11 @@ static void read_one(struct tl_io_sim *sim, struct tl_io_read *r)
         r->os_error = fate == FAIL ? EIO : 0;
         return;
     }
-    size_t left = r->size - r->got;
+    size_t left = tl__io_left(r);
+    size_t page = f->base.direct ? TL_IO_PAGE_BYTES : 1;
+    tl_assert((r->offset + r->got) % page == 0 && (uintptr_t)r->buffer % page == 0);
     if (sim->short_transfers)
-        left = 1 + (size_t)draw_below(sim, left);
+        left = (1 + (size_t)draw_below(sim, left) + page - 1) / page * page;
     while (left > 0) {
         size_t n =
             view_get(&f->inode->live, r->offset + r->got, (uint8_t *)r->buffer + r->got, left);

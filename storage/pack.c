@@ -11,8 +11,11 @@
 #include "storage/pack_int.h"
 
 /* The letter of a kind in file names. */
-static const char kind_letters[] = {
-    [TL_PACK_SEAL] = 's', [TL_PACK_MERGE] = 'm', [TL_PACK_DERIVED] = 'd'};
+static const char kind_letters[] = {[TL_PACK_SEAL] = 's',
+                                    [TL_PACK_MERGE] = 'm',
+                                    [TL_PACK_DERIVED] = 'd',
+                                    [TL_PACK_SEAL_ROLLUP] = 'r',
+                                    [TL_PACK_MERGE_ROLLUP] = 'q'};
 
 uint64_t tl_pack_key(const struct tl_pack_id *id)
 {
@@ -35,7 +38,7 @@ static char *put_hex(char *to, uint64_t v, int digits)
 
 const char *tl_pack_name(const struct tl_pack_id *id, char buf[TL_PACK_NAME_MAX])
 {
-    tl_assert(id->kind >= TL_PACK_SEAL && id->kind <= TL_PACK_DERIVED);
+    tl_assert(id->kind >= TL_PACK_SEAL && id->kind <= TL_PACK_MERGE_ROLLUP);
     char *p = buf;
     memcpy(p, TL_PACK_DIR "/", sizeof(TL_PACK_DIR));
     p += sizeof(TL_PACK_DIR);
@@ -272,7 +275,7 @@ enum tl_code tl_pack_open(struct tl_io *io, const struct tl_pack_id *id, struct 
                           struct tl_pack **out, struct tl_status *st)
 {
     tl_assert(io != NULL && id != NULL && out != NULL);
-    if (id->kind < TL_PACK_SEAL || id->kind > TL_PACK_DERIVED)
+    if (id->kind < TL_PACK_SEAL || id->kind > TL_PACK_MERGE_ROLLUP)
         return TL_FAIL(st, TL_CORRUPT, "a pack of kind %u", id->kind);
     char name[TL_PACK_NAME_MAX];
     tl_pack_name(id, name);

@@ -9,7 +9,7 @@
  * same rows in the same order make the same bytes. docs/FORMAT.md describes each byte.
  *
  *     tl_pack_create
- *       tl_pack_segment_begin            columns in any order, each once; merchant_id (1) and
+ *       tl_pack_segment_begin            columns in ascending order of id; merchant_id (1) and
  *         tl_pack_column_begin           ts (2) come first and are never NULL, unless the pack
  *           tl_pack_column_append …      holds derived columns alone; rows are sorted by them
  *         tl_pack_column_end
@@ -56,9 +56,11 @@ enum {
 
 /* Numbers stand in file names and files: never reused. */
 enum tl_pack_kind {
-    TL_PACK_SEAL = 1,    /* the flush of a sealed memtable; number = seal number of the log */
-    TL_PACK_MERGE = 2,   /* compaction; number = merge number of the log */
-    TL_PACK_DERIVED = 3, /* derived columns of one generation beside raw ones */
+    TL_PACK_SEAL = 1,         /* the flush of a sealed memtable; number = seal number of the log */
+    TL_PACK_MERGE = 2,        /* compaction; number = merge number of the log */
+    TL_PACK_DERIVED = 3,      /* derived columns of one generation beside raw ones */
+    TL_PACK_SEAL_ROLLUP = 4,  /* a rollup of a SEAL pack's segments; table = the view */
+    TL_PACK_MERGE_ROLLUP = 5, /* the same of a MERGE pack; number and shard are those of the pack */
 };
 
 /* Equal ids hold equal bytes. */
@@ -72,7 +74,7 @@ struct tl_pack_id {
 
 /* What checksums and cache entries of the pack are keyed by; never 0. */
 uint64_t tl_pack_key(const struct tl_pack_id *id);
-/* "packs/s-<log>-<table>-<shard>-<number>.pack" (hexadecimal, kind s, m or d) into buf. */
+/* "packs/s-<log>-<table>-<shard>-<number>.pack" (hexadecimal, kind s, m, d, r or q) into buf. */
 const char *tl_pack_name(const struct tl_pack_id *id, char buf[TL_PACK_NAME_MAX]);
 /* The other way, with or without the folder; false when no pack is named so. */
 bool tl_pack_name_parse(const char *name, struct tl_pack_id *out);
@@ -114,13 +116,11 @@ struct tl_pack_options {
     int block_level;          /* zstd level tried on blocks (cold packs); 0: light encodings only */
     struct tl_budget *budget; /* charged for dictionaries in flight; NULL: no limit */
     bool omit_empty;          /* leave out columns that hold NULL alone */
-    bool map_columns;         /* a merge stores columns that follow others as maps */
 };
 /* What a flush uses (its packs are merged soon: strings are front-coded, zstd would be a fifth of
  * its cost), and what a merge into a partition uses. */
-#define TL_PACK_OPTIONS_HOT ((struct tl_pack_options){.text_level = 0, .block_level = 0})
-#define TL_PACK_OPTIONS_COLD                                                                       \
-    ((struct tl_pack_options){.text_level = 3, .block_level = 1, .map_columns = true})
+#define TL_PACK_OPTIONS_HOT  ((struct tl_pack_options){.text_level = 0, .block_level = 0})
+#define TL_PACK_OPTIONS_COLD ((struct tl_pack_options){.text_level = 3, .block_level = 1})
 
 /* Creates the file named by *id (the folder must exist; a leftover of that name is replaced). */
 TL_CHECK enum tl_code tl_pack_create(struct tl_io *io, const struct tl_pack_id *id,
@@ -140,6 +140,20 @@ TL_CHECK enum tl_code tl_pack_column_begin(struct tl_pack_writer *w, uint32_t co
 TL_CHECK enum tl_code tl_pack_column_append(struct tl_pack_writer *w, const struct tl_vector *v,
                                             struct tl_status *st);
 TL_CHECK enum tl_code tl_pack_column_end(struct tl_pack_writer *w, struct tl_status *st);
+
+/* A column whose values all lie in memory, for a flush. */
+struct tl_pack_column {
+    const void *values; /* as base/vector.h says, and codes of TEXT; NULL: all rows are NULL */
+    const uint64_t *validity; /* NULL: no row is */
+    /* TEXT: the strings by code. Each is used by a row, their codes ascend by first appearance,
+     * and no two are equal. */
+    const struct tl_slice *strings;
+    uint32_t string_count;
+};
+/* Begin, append of all rows, and end: the same bytes, without a copy, a look-up or a hash. */
+TL_CHECK enum tl_code tl_pack_column_write(struct tl_pack_writer *w, uint32_t column_id,
+                                           struct tl_type type, const struct tl_pack_column *column,
+                                           struct tl_status *st);
 TL_CHECK enum tl_code tl_pack_segment_end(struct tl_pack_writer *w, struct tl_status *st);
 /* Writes footer and trailer, syncs, closes and frees the writer. On failure the writer is still
  * there, for tl_pack_abort. */

@@ -30,9 +30,9 @@ static const struct tl_column_info fake_small_columns[] = {
 
 static const struct tl_table_info fake_tables[] = {
     {7, "events", sizeof(fake_events_columns) / sizeof(fake_events_columns[0]), fake_events_columns,
-     0, 1},
+     0, 1, false},
     {8, "small", sizeof(fake_small_columns) / sizeof(fake_small_columns[0]), fake_small_columns, 1,
-     2},
+     2, false},
 };
 
 static const struct tl_table_info *fake_table(const struct tl_catalog *c, const char *name)

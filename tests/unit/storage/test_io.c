@@ -216,49 +216,6 @@ static void commits_fly_while_others_read(void **state)
     tl_io_close(g);
 }
 
-/* Whole pages go around the page cache, anything else through it; readers see one file. */
-static void direct_commits_and_the_page_cache_agree(void **state)
-{
-    enum { PAGE = TL_IO_PAGE_BYTES, PAGES = 64 };
-    struct tl_io *io = io_of(state);
-    struct tl_status st = TL_STATUS_INIT;
-    struct tl_file *f;
-    assert_ok(&st, tl_io_open(io, "log", TL_IO_CREATE, &f, &st));
-    tl_io_commit_direct(f);
-    tl_io_commit_direct(f); /* twice is fine */
-    static _Alignas(PAGE) uint8_t data[PAGES * PAGE], expected[PAGES * PAGE], back[PAGES * PAGE];
-    memset(expected, 0, sizeof(expected));
-    assert_ok(&st, tl_io_preallocate(f, sizeof(data), &st));
-    assert_ok(&st, tl_io_zero(f, 0, sizeof(data), &st));
-    assert_ok(&st, tl_io_sync(f, &st));
-    uint32_t seed = 7;
-    for (uint32_t i = 0; i < 200; i++) {
-        seed = seed * 1664525 + 1013904223;
-        fill(data, sizeof(data), i);
-        uint32_t page = (seed >> 8) % PAGES, count = 1 + (seed >> 16) % (PAGES - page);
-        size_t offset = (size_t)page * PAGE, size = (size_t)count * PAGE;
-        if (i % 3 == 0) { /* neither aligned nor whole */
-            offset += 100;
-            size -= 300;
-        }
-        struct tl_slice s[2] = {
-            tl_slice_of(data, size / 2 / PAGE * PAGE),
-            tl_slice_of(data + size / 2 / PAGE * PAGE, size - size / 2 / PAGE * PAGE)};
-        if (i % 5 == 0) {
-            assert_ok(&st, tl_io_write(f, offset, s, 2, &st));
-            assert_ok(&st, tl_io_sync(f, &st));
-        } else {
-            struct tl_io_commit *c;
-            assert_ok(&st, tl_io_commit_begin(f, offset, s, 2, &c, &st));
-            assert_ok(&st, tl_io_commit_wait(c, &st));
-        }
-        memcpy(expected + offset, data, size);
-        assert_ok(&st, tl_io_read(f, 0, back, sizeof(back), &st));
-        assert_memory_equal(back, expected, sizeof(back));
-    }
-    tl_io_close(f);
-}
-
 static void names_are_kept(void **state)
 {
     struct tl_io *io = io_of(state);
@@ -495,6 +452,174 @@ static void the_default_is_uring(void **state)
                 tl_io_open_default("/nonexistent-directory", &io, &maker, &why, &st));
 }
 
+/* A file of `size` bytes, opened for direct reads. */
+static struct tl_file *direct_file(struct tl_io *io, const uint8_t *data, size_t size)
+{
+    struct tl_status st = TL_STATUS_INIT;
+    struct tl_file *f;
+    struct tl_slice all = tl_slice_of(data, size);
+    assert_ok(&st, tl_io_open(io, "direct", TL_IO_CREATE, &f, &st));
+    assert_ok(&st, tl_io_write(f, 0, &all, 1, &st));
+    assert_ok(&st, tl_io_sync(f, &st));
+    tl_io_close(f);
+    assert_ok(&st, tl_io_open(io, "direct", TL_IO_DIRECT, &f, &st));
+    return f;
+}
+
+static void direct_reads_are_reads(void **state)
+{
+    struct tl_io *io = io_of(state);
+    struct tl_status st = TL_STATUS_INIT;
+    enum { SIZE = 100777, READS = 40 };
+    static uint8_t data[SIZE], back[READS][9000];
+    static _Alignas(TL_IO_PAGE_BYTES) uint8_t pages[32 * TL_IO_PAGE_BYTES];
+    fill(data, SIZE, 5);
+    struct tl_file *f = direct_file(io, data, SIZE);
+    /* Any offset and size, by way of a buffer. */
+    struct tl_io_read reads[READS];
+    for (uint32_t i = 0; i < READS; i++)
+        reads[i] = (struct tl_io_read){
+            .file = f, .offset = i * 2291, .size = 1 + i * 211, .buffer = back[i]};
+    assert_ok(&st, tl_io_read_batch(io, reads, READS, &st));
+    for (uint32_t i = 0; i < READS; i++) {
+        assert_int_equal(reads[i].got, reads[i].size);
+        assert_memory_equal(back[i], data + reads[i].offset, reads[i].size);
+    }
+    /* Whole pages, straight; the last one ends where the file does. */
+    struct tl_io_read page = {.file = f,
+                              .offset = 4 * TL_IO_PAGE_BYTES,
+                              .size = SIZE - 4 * TL_IO_PAGE_BYTES,
+                              .buffer = pages,
+                              .whole_pages = true};
+    assert_ok(&st, tl_io_read_batch(io, &page, 1, &st));
+    assert_int_equal(page.got, page.size);
+    assert_memory_equal(pages, data + page.offset, page.size);
+    /* The end of the file is told as ever. */
+    size_t got;
+    assert_ok(&st, tl_io_read_some(f, 100000, back[0], 5000, &got, &st));
+    assert_int_equal(got, 777);
+    assert_ok(&st, tl_io_read_some(f, 200001, back[0], 5000, &got, &st));
+    assert_int_equal(got, 0);
+    assert_code(&st, TL_CORRUPT, tl_io_read(f, 100000, back[0], 5000, &st));
+    page.size = SIZE;
+    assert_code(&st, TL_CORRUPT, tl_io_read_batch(io, &page, 1, &st));
+    assert_int_equal(page.got, SIZE - page.offset);
+    tl_io_close(f);
+}
+
+static void reads_in_flight_arrive(void **state)
+{
+    struct tl_io *io = io_of(state);
+    struct tl_status st = TL_STATUS_INIT;
+    enum { PAGES = 600, FLIGHTS = 4, READS = 60 };
+    static uint8_t data[PAGES * TL_IO_PAGE_BYTES];
+    static _Alignas(TL_IO_PAGE_BYTES) uint8_t back[FLIGHTS][READS][TL_IO_PAGE_BYTES];
+    struct tl_io_flight flights[FLIGHTS];
+    struct tl_io_read reads[FLIGHTS][READS];
+    struct tl_io_queue *q;
+    fill(data, sizeof(data), 6);
+    struct tl_file *f = direct_file(io, data, sizeof(data));
+    assert_ok(&st, tl_io_queue_new(io, &q, &st));
+    for (uint32_t round = 0; round < 3; round++) {
+        memset(back, 0, sizeof(back));
+        for (uint32_t k = 0; k < FLIGHTS; k++) {
+            for (uint32_t i = 0; i < READS; i++) /* more than the queue's ring takes at once */
+                reads[k][i] = (struct tl_io_read){
+                    .file = f,
+                    .offset = (uint64_t)((k * READS + i) * 7 % PAGES) * TL_IO_PAGE_BYTES,
+                    .size = TL_IO_PAGE_BYTES - (i % 2) * 100,
+                    .buffer = back[k][i],
+                    .whole_pages = i % 3 != 0};
+            tl_io_queue_begin(q, &flights[k], reads[k], READS);
+        }
+        for (uint32_t k = FLIGHTS; k-- > 0;) {
+            assert_ok(&st, tl_io_queue_wait(q, &flights[k], NULL, &st));
+            for (uint32_t i = 0; i < READS; i++) {
+                assert_int_equal(reads[k][i].got, reads[k][i].size);
+                assert_memory_equal(back[k][i], data + reads[k][i].offset, reads[k][i].size);
+            }
+        }
+    }
+    /* A failure is that of the reading itself. */
+    reads[0][0] = (struct tl_io_read){.file = f,
+                                      .offset = sizeof(data) - TL_IO_PAGE_BYTES,
+                                      .size = 2 * TL_IO_PAGE_BYTES,
+                                      .buffer = back[0],
+                                      .whole_pages = true};
+    tl_io_queue_begin(q, &flights[0], reads[0], 1);
+    assert_code(&st, TL_CORRUPT, tl_io_queue_wait(q, &flights[0], NULL, &st));
+    tl_io_queue_begin(q, &flights[0], NULL, 0);
+    assert_ok(&st, tl_io_queue_wait(q, &flights[0], NULL, &st));
+    tl_io_queue_free(q);
+    tl_io_queue_free(NULL);
+    tl_io_close(f);
+}
+
+enum { WAITERS = 4, WAITED = 2, WAITED_READS = 8, ROUNDS = 40 };
+struct waiter {
+    struct tl_io_queue *queue;
+    struct tl_io_flight flights[WAITED];
+    struct tl_io_read reads[WAITED][WAITED_READS];
+    uint8_t *back[WAITED];
+    enum tl_code code;
+};
+
+static void *wait_for_flights(void *arg)
+{
+    struct waiter *w = arg;
+    struct tl_status st = TL_STATUS_INIT;
+    for (uint32_t k = 0; k < WAITED && !w->code; k++)
+        w->code = tl_io_queue_wait(w->queue, &w->flights[k], NULL, &st);
+    return NULL;
+}
+
+/* One thread begins, four wait at once for what they did not begin. */
+static void others_wait_for_a_flight(void **state)
+{
+    struct tl_io *io = io_of(state);
+    struct tl_status st = TL_STATUS_INIT;
+    enum { PAGES = 64 };
+    static uint8_t data[PAGES * TL_IO_PAGE_BYTES];
+    static struct waiter waiters[WAITERS];
+    fill(data, sizeof(data), 7);
+    struct tl_file *f = direct_file(io, data, sizeof(data));
+    struct tl_io_queue *q;
+    assert_ok(&st, tl_io_queue_new(io, &q, &st));
+    for (uint32_t round = 0; round < ROUNDS; round++) {
+        pthread_t threads[WAITERS];
+        for (uint32_t t = 0; t < WAITERS; t++) {
+            struct waiter *w = &waiters[t];
+            w->queue = q;
+            w->code = TL_OK;
+            for (uint32_t k = 0; k < WAITED; k++) {
+                w->back[k] = aligned_alloc(TL_IO_PAGE_BYTES, WAITED_READS * TL_IO_PAGE_BYTES);
+                assert_non_null(w->back[k]);
+                for (uint32_t i = 0; i < WAITED_READS; i++)
+                    w->reads[k][i] = (struct tl_io_read){
+                        .file = f,
+                        .offset = (uint64_t)((t * 31 + k * 17 + i) % PAGES) * TL_IO_PAGE_BYTES,
+                        .size = TL_IO_PAGE_BYTES,
+                        .buffer = w->back[k] + i * TL_IO_PAGE_BYTES,
+                        .whole_pages = true};
+                tl_io_queue_begin(q, &w->flights[k], w->reads[k], WAITED_READS);
+            }
+            assert_int_equal(pthread_create(&threads[t], NULL, wait_for_flights, w), 0);
+        }
+        for (uint32_t t = 0; t < WAITERS; t++) {
+            pthread_join(threads[t], NULL);
+            assert_int_equal(waiters[t].code, TL_OK);
+            for (uint32_t k = 0; k < WAITED; k++) {
+                for (uint32_t i = 0; i < WAITED_READS; i++)
+                    assert_memory_equal(waiters[t].reads[k][i].buffer,
+                                        data + waiters[t].reads[k][i].offset, TL_IO_PAGE_BYTES);
+                free(waiters[t].back[k]);
+            }
+        }
+    }
+    tl_io_queue_free(q);
+    tl_io_close(f);
+}
+
 #define OVER(test)                                                                                 \
     {"uring: " #test, test, setup_uring, teardown, NULL},                                          \
         {"posix: " #test, test, setup_posix, teardown, NULL},                                      \
@@ -508,11 +633,13 @@ int main(void)
         OVER(what_is_written_is_read),
         OVER(batches_read_everything),
         OVER(commits_fly_while_others_read),
-        OVER(direct_commits_and_the_page_cache_agree),
         OVER(names_are_kept),
         OVER(space_is_reserved_zeroed_and_cut),
         OVER(a_lock_has_one_holder),
         OVER(threads_share_an_io),
+        OVER(direct_reads_are_reads),
+        OVER(reads_in_flight_arrive),
+        OVER(others_wait_for_a_flight),
         cmocka_unit_test_setup_teardown(a_denied_ring_becomes_posix, setup_uring, teardown),
         cmocka_unit_test_setup_teardown(the_default_is_uring, setup_uring, teardown),
     };
