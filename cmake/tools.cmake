@@ -50,3 +50,7 @@ target_link_libraries(tally-bench PRIVATE tl_tools)
 # Micro benchmark of packs: flush, merge, scan, look-ups (prints a table; not installed).
 add_executable(bench_segment tools/bench_segment.c)
 target_link_libraries(bench_segment PRIVATE tl_tools)
+
+# Appends encoded batches in process and prints CPU time by thread (not installed).
+add_executable(bench_append tools/bench_append.c)
+target_link_libraries(bench_append PRIVATE tl_tools)

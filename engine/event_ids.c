@@ -226,12 +226,16 @@ struct keys {
     uint32_t *rows; /* of the batch: neither refused nor without an id */
     uint32_t *hashes;
     uint8_t *maybe;   /* may be in a segment; later: is */
-    uint32_t *placed; /* rows of the batch by their place in the memtable, minus its rows before */
+    uint32_t *placed; /* rows of the batch by shard and their place in it */
+    uint8_t *shards;  /* of all rows of the batch */
+    /* Per shard: its rows in the memtable before this batch, where its rows begin in `placed`, and
+     * the place of its next row. */
+    uint32_t *first, *begin, *next;
 };
 
 static struct tl_slice key_id(const struct keys *k, uint32_t row)
 {
-    return k->id->strings[k->id->codes[row]];
+    return k->id->strings[tl_batch_code(k->id, row)];
 }
 
 static enum tl_code keys_make(struct keys *k, const struct tl_refused *refused,
@@ -257,7 +261,7 @@ static enum tl_code keys_make(struct keys *k, const struct tl_refused *refused,
             continue;
         k->rows[k->count] = row;
         k->hashes[k->count++] =
-            tl__id_hash(hashed[k->id->codes[row]], k->merchants[row], k->ts[row]);
+            tl__id_hash(hashed[tl_batch_code(k->id, row)], k->merchants[row], k->ts[row]);
     }
     return TL_OK;
 }
@@ -314,9 +318,54 @@ static enum tl_code memtable_id(const struct tl_memtable *m, uint32_t column_id,
     return TL_OK;
 }
 
-/* Is key `i` that of a row of this memtable? Rows from `first` on are those of this batch. */
-static enum tl_code in_recent(const struct recent *r, const struct keys *k, uint32_t i,
-                              uint32_t first, bool *found, struct tl_status *st)
+/* Where the rows of this batch will lie in the memtable: by shard, in their order. */
+static enum tl_code places_make(struct keys *k, const struct tl_memtable *m, struct tl_status *st)
+{
+    uint32_t rows = k->batch->rows;
+    uint32_t count = tl_memtable_shard_count(m);
+    k->shards = tl_arena_alloc(k->scratch, rows, st);
+    k->first = tl_arena_calloc(k->scratch, 3 * (size_t)count, sizeof(*k->first), st);
+    if (!k->shards || !k->first)
+        return st->code;
+    k->begin = k->first + count;
+    k->next = k->begin + count;
+    for (uint32_t row = 0; row < rows; row++) {
+        k->shards[row] = (uint8_t)tl_shard_of(k->merchants[row], count);
+        k->begin[k->shards[row]]++;
+    }
+    uint32_t before = 0;
+    for (uint32_t s = 0; s < count; s++) {
+        uint32_t n = k->begin[s];
+        k->begin[s] = before;
+        before += n;
+        k->first[s] = k->next[s] = tl_memtable_shard_rows(m, s);
+    }
+    return TL_OK;
+}
+
+/* The next row of the batch that is kept: its number in the memtable. */
+static uint32_t place_row(struct keys *k, uint32_t row)
+{
+    uint32_t s = k->shards[row];
+    uint32_t place = k->next[s]++;
+    k->placed[k->begin[s] + place - k->first[s]] = row;
+    return tl_memtable_first_row(s) + place;
+}
+
+/* The row of this batch that will be row `number` of the memtable; false: it was there before. */
+static bool placed_row(const struct keys *k, uint32_t number, uint32_t *row)
+{
+    uint32_t s = number >> TL_MEMTABLE_SHARD_SHIFT;
+    uint32_t place = number - tl_memtable_first_row(s);
+    if (place < k->first[s])
+        return false;
+    *row = k->placed[k->begin[s] + place - k->first[s]];
+    return true;
+}
+
+/* Is key `i` that of a row of this memtable, or of this batch when it is the `active` one? */
+static enum tl_code in_recent(const struct recent *r, const struct keys *k, uint32_t i, bool active,
+                              bool *found, struct tl_status *st)
 {
     uint32_t hash = k->hashes[i];
     uint32_t row = k->rows[i];
@@ -324,12 +373,11 @@ static enum tl_code in_recent(const struct recent *r, const struct keys *k, uint
         if ((uint32_t)(r->slots[at] >> 32) != hash)
             continue;
         uint32_t other = (uint32_t)r->slots[at] - 1;
-        if (other >= first) {
-            uint32_t there = k->placed[other - first];
+        uint32_t there;
+        if (active && placed_row(k, other, &there)) {
             *found = k->merchants[there] == k->merchants[row] && k->ts[there] == k->ts[row] &&
                      tl_slice_eq(key_id(k, there), key_id(k, row));
-        } else if (tl_memtable_merchant(r->memtable, other)[other % TL_MEMTABLE_CHUNK_ROWS] ==
-                       k->merchants[row] &&
+        } else if (tl_memtable_merchant(r->memtable, other) == k->merchants[row] &&
                    tl_memtable_ts(r->memtable, other)[other % TL_MEMTABLE_CHUNK_ROWS] ==
                        k->ts[row]) {
             struct tl_slice id = {NULL, 0};
@@ -354,36 +402,39 @@ static void put_recent(struct recent *r, uint32_t hash, uint32_t row, int64_t ts
 }
 
 /* Goes through the rows in order: the first one with a key gets its place, others go to `out`. */
-static enum tl_code keep_first(struct table_ids *t, const struct keys *k,
+static enum tl_code keep_first(struct table_ids *t, struct keys *k,
                                const struct tl_refused *refused, uint32_t refused_count,
                                struct tl_refused *out, uint32_t *out_count, struct tl_status *st)
 {
     enum { AHEAD = 8 };
     struct recent *active = t->recents;
-    uint32_t first = tl_memtable_rows(active->memtable);
+    if (places_make(k, active->memtable, st))
+        return st->code;
     uint32_t n = 0;
     uint32_t r = 0;
-    for (uint32_t i = 0; i < k->count; i++) {
-        uint32_t row = k->rows[i];
+    uint32_t i = 0;
+    for (uint32_t row = 0; row < k->batch->rows; row++) {
+        if (r < refused_count && refused[r].row == row) {
+            out[n++] = refused[r++];
+            continue;
+        }
+        if (i == k->count || k->rows[i] != row) { /* without an id */
+            (void)place_row(k, row);
+            continue;
+        }
         if (i + AHEAD < k->count)
             for (const struct recent *x = t->recents; x; x = x->next)
                 __builtin_prefetch(&x->slots[k->hashes[i + AHEAD] & x->mask]);
-        while (r < refused_count && refused[r].row < row)
-            out[n++] = refused[r++];
         bool found = k->maybe[i];
         for (const struct recent *x = t->recents; x && !found; x = x->next)
-            if (in_recent(x, k, i, x == active ? first : UINT32_MAX, &found, st))
+            if (in_recent(x, k, i, x == active, &found, st))
                 return st->code;
-        if (found) {
+        if (found)
             out[n++] = (struct tl_refused){.row = row, .reason = TL_ROW_DUPLICATE};
-            continue;
-        }
-        uint32_t place = row - n;
-        k->placed[place] = row;
-        put_recent(active, k->hashes[i], first + place, k->ts[row]);
+        else
+            put_recent(active, k->hashes[i], place_row(k, row), k->ts[row]);
+        i++;
     }
-    while (r < refused_count)
-        out[n++] = refused[r++];
     *out_count = n;
     return TL_OK;
 }

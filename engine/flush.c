@@ -2,14 +2,22 @@
  * engine/flush.c: a sealed set of memtables becomes one pack, with one segment per table and
  * shard, whatever hours the rows span.
  *
- * A memtable's rows are put in order by a counting sort over its merchants, so that only each
- * merchant's few rows are sorted by time, and the rows of a shard are one array of row numbers.
- * Each column is then gathered in that order, 2,048 rows at a time, and encoded.
+ * A memtable holds its rows by shard. A shard's rows are put in order by a counting sort over its
+ * merchants, so that only each merchant's few rows are sorted by time. A column of the shard is
+ * then made one array (a copy in order), picked in the order of the segment while that array lies
+ * in the near cache, and handed to the pack writer whole. Codes are mapped in the same pass: the
+ * first row that brings a string gives it the next code. No string is hashed or compared, since
+ * a memtable holds each once.
+ *
+ * What one row costs, for the 27 columns of generated events: per value a sequential copy of 1 to
+ * 8 bytes, a load through the order, one through the map of codes, a store of 4 or 8; then the
+ * encoder's passes over 8,192 values at a time.
  *
  * Order of what becomes durable: the pack's bytes, the directory, the manifest's transaction; then
  * the version changes, the log may be trimmed, and the memtables go with their last reader.
  *
- * Memory: 4 bytes per row, 32 per merchant, and what the pack writer needs.
+ * Memory: 37 bytes per row of the largest shard, 24 per merchant of it, 4 per string of the largest
+ * dictionary, 20 per string of the column that is written, and what the pack writer needs.
  */
 #include <stdlib.h>
 
@@ -17,30 +25,129 @@
 #include "engine/db_int.h"
 #include "engine/rollup_store.h"
 
-struct merchant {
-    uint32_t shard;
-    uint32_t ordinal;
-    int64_t id;
+/* ---- the order of a shard's rows ---- */
+
+/* Arrays for the shard that is being written; all of them grow to what the largest one needs. */
+struct work {
+    uint32_t row_capacity, merchant_capacity, map_capacity, string_capacity;
+    uint32_t *order;    /* places by (merchant, ts, arrival) */
+    int64_t *ts;        /* in that order */
+    uint32_t *ordinals; /* in arrival order; then scratch of the sort */
+    void *flat;         /* 8 bytes a row: a column in arrival order; first, ts */
+    uint8_t *flat_valid;
+    void *values; /* 8 bytes a row: in the segment's order */
+    uint64_t *validity;
+    struct merchant *merchants;
+    uint32_t *next; /* by ordinal: where its next row goes */
+    uint32_t *map;  /* of codes + 1 to codes + 1; 0: not met. Entry 0, for NULL, is CODE_NULL */
+    uint32_t *met;  /* codes by first appearance */
+    struct tl_slice *strings;
 };
+
+#define CODE_NULL UINT32_MAX
+
+struct merchant {
+    int64_t id;
+    uint32_t ordinal;
+};
+
+static enum tl_code no_memory(struct tl_status *st)
+{
+    return TL_FAIL(st, TL_LIMIT, "no memory to flush");
+}
+
+static void work_free(struct work *w)
+{
+    free(w->order);
+    free(w->ts);
+    free(w->ordinals);
+    free(w->flat);
+    free(w->flat_valid);
+    free(w->values);
+    free(w->validity);
+    free(w->merchants);
+    free(w->next);
+    free(w->map);
+    free(w->met);
+    free(w->strings);
+    *w = (struct work){.row_capacity = 0};
+}
+
+static enum tl_code reserve_rows(struct work *w, uint32_t rows, uint32_t merchants,
+                                 struct tl_status *st)
+{
+    if (rows > w->row_capacity) {
+        free(w->order);
+        free(w->ts);
+        free(w->ordinals);
+        free(w->flat);
+        free(w->flat_valid);
+        free(w->values);
+        free(w->validity);
+        size_t n = rows;
+        w->order = malloc(n * sizeof(*w->order));
+        w->ts = malloc(n * sizeof(*w->ts));
+        w->ordinals = malloc(n * sizeof(*w->ordinals));
+        w->flat = malloc(n * 8);
+        w->flat_valid = malloc(n);
+        w->values = malloc(n * 8);
+        w->validity = malloc(tl_bit_words(rows) * sizeof(*w->validity));
+        w->row_capacity = rows;
+        if (!w->order || !w->ts || !w->ordinals || !w->flat || !w->flat_valid || !w->values ||
+            !w->validity)
+            return no_memory(st);
+    }
+    if (merchants > w->merchant_capacity) {
+        free(w->merchants);
+        free(w->next);
+        w->merchants = malloc(merchants * sizeof(*w->merchants));
+        w->next = malloc(merchants * sizeof(*w->next));
+        w->merchant_capacity = merchants;
+        if (!w->merchants || !w->next)
+            return no_memory(st);
+    }
+    return TL_OK;
+}
+
+static enum tl_code reserve_map(struct work *w, uint32_t strings, struct tl_status *st)
+{
+    if (strings < w->map_capacity)
+        return TL_OK;
+    free(w->map);
+    w->map_capacity = strings + strings / 2 + 64;
+    w->map = calloc(w->map_capacity, sizeof(*w->map));
+    if (!w->map)
+        return no_memory(st);
+    w->map[0] = CODE_NULL;
+    return TL_OK;
+}
+
+static enum tl_code reserve_strings(struct work *w, uint32_t strings, struct tl_status *st)
+{
+    if (strings <= w->string_capacity)
+        return TL_OK;
+    free(w->met);
+    free(w->strings);
+    w->string_capacity = strings + strings / 2;
+    w->met = malloc((size_t)w->string_capacity * sizeof(*w->met));
+    w->strings = malloc((size_t)w->string_capacity * sizeof(*w->strings));
+    return w->met && w->strings ? TL_OK : no_memory(st);
+}
 
 static int merchant_order(const void *a, const void *b)
 {
-    const struct merchant *x = a;
-    const struct merchant *y = b;
-    if (x->shard != y->shard)
-        return x->shard < y->shard ? -1 : 1;
-    return x->id < y->id ? -1 : x->id > y->id;
+    int64_t x = ((const struct merchant *)a)->id;
+    int64_t y = ((const struct merchant *)b)->id;
+    return x < y ? -1 : x > y;
 }
 
 /* Stable by ts. Rows come in arrival order, which is nearly the order of their times. */
-static void sort_by_ts(const struct tl_memtable *m, uint32_t *rows, uint32_t n, int64_t *ts,
-                       uint32_t *other_rows, int64_t *other_ts)
+static void sort_by_ts(uint32_t *rows, int64_t *ts, uint32_t n, uint32_t *other_rows,
+                       int64_t *other_ts)
 {
     bool sorted = true;
-    for (uint32_t i = 0; i < n; i++) {
-        ts[i] = tl_memtable_ts(m, rows[i])[rows[i] % TL_MEMTABLE_CHUNK_ROWS];
-        sorted = sorted && (i == 0 || ts[i - 1] <= ts[i]);
-    }
+    for (uint32_t i = 1; i < n; i++)
+        sorted = sorted && ts[i - 1] <= ts[i];
     if (sorted)
         return;
     /* Insertion sort of short runs, then bottom-up merges. */
@@ -81,114 +188,186 @@ static void sort_by_ts(const struct tl_memtable *m, uint32_t *rows, uint32_t n, 
         other_rows = swap_rows;
         other_ts = swap_ts;
     }
-    if (from_rows != rows)
+    if (from_rows != rows) {
         memcpy(rows, from_rows, (size_t)n * sizeof(*rows));
+        memcpy(ts, from_ts, (size_t)n * sizeof(*ts));
+    }
 }
 
-/* Row numbers by (shard, merchant, ts, arrival); shard_end[s] is where shard s ends. */
-struct order {
-    uint32_t *rows;
-    uint32_t *shard_end;
-};
-
-static enum tl_code make_order(const struct tl_memtable *m, uint32_t shard_count, struct order *out,
+/* Fills order and ts, and values with the merchants in that order. */
+static enum tl_code make_order(struct work *w, const struct tl_memtable *m, uint32_t shard,
                                struct tl_status *st)
 {
-    uint32_t merchants = tl_memtable_merchant_count(m);
-    uint32_t total = tl_memtable_rows(m);
-    int64_t *ids = malloc((size_t)merchants * sizeof(*ids));
-    struct merchant *list = malloc((size_t)merchants * sizeof(*list));
-    uint32_t *counts = calloc((size_t)merchants, sizeof(*counts)); /* by ordinal */
-    uint32_t *next = malloc((size_t)merchants * sizeof(*next));
-    uint32_t *rows = malloc((size_t)total * sizeof(*rows));
-    uint32_t *shard_end = calloc(shard_count, sizeof(*shard_end));
-    uint32_t *other_rows = NULL;
-    int64_t *ts = NULL;
-    if (!ids || !list || !counts || !next || !rows || !shard_end) {
-        TL_FAIL(st, TL_LIMIT, "no memory to order %u rows", total);
-        goto done;
-    }
-    tl_memtable_merchants(m, ids);
+    const int64_t *ids;
+    uint32_t rows = tl_memtable_shard_rows(m, shard);
+    uint32_t merchants = tl_memtable_merchants(m, shard, &ids);
+    if (reserve_rows(w, rows, merchants, st))
+        return st->code;
     for (uint32_t i = 0; i < merchants; i++)
-        list[i] = (struct merchant){tl_shard_of(ids[i], shard_count), i, ids[i]};
-    qsort(list, merchants, sizeof(*list), merchant_order);
-    for (uint32_t r = 0; r < total; r++)
-        counts[tl_memtable_ordinals(m, r)[r % TL_MEMTABLE_CHUNK_ROWS]]++;
-    uint32_t most = 0;
+        w->merchants[i] = (struct merchant){ids[i], i};
+    qsort(w->merchants, merchants, sizeof(*w->merchants), merchant_order);
+    struct tl_memtable_flat flat;
+    tl_memtable_ordinals(m, shard, w->ordinals);
+    tl_memtable_flatten(m, TL_COLUMN_TS, shard, w->flat, w->flat_valid, &flat);
+    const int64_t *ts = flat.values;
+    memset(w->next, 0, merchants * sizeof(*w->next));
+    for (uint32_t r = 0; r < rows; r++)
+        w->next[w->ordinals[r]]++;
     uint32_t n = 0;
     for (uint32_t i = 0; i < merchants; i++) {
-        uint32_t count = counts[list[i].ordinal];
-        next[list[i].ordinal] = n;
+        uint32_t count = w->next[w->merchants[i].ordinal];
+        w->next[w->merchants[i].ordinal] = n;
         n += count;
-        most = count > most ? count : most;
-        shard_end[list[i].shard] = n;
     }
-    tl_assert(n == total);
-    for (uint32_t r = 0; r < total; r++)
-        rows[next[tl_memtable_ordinals(m, r)[r % TL_MEMTABLE_CHUNK_ROWS]]++] = r;
-    ts = malloc((size_t)most * 2 * sizeof(*ts));
-    other_rows = malloc((size_t)most * sizeof(*other_rows));
-    if (!ts || !other_rows) {
-        TL_FAIL(st, TL_LIMIT, "no memory to order %u rows", total);
-        goto done;
+    tl_assert(n == rows);
+    for (uint32_t r = 0; r < rows; r++) {
+        uint32_t to = w->next[w->ordinals[r]]++;
+        w->order[to] = r;
+        w->ts[to] = ts[r];
     }
+    int64_t *keys = w->values;
+    uint32_t lo = 0;
     for (uint32_t i = 0; i < merchants; i++) {
-        uint32_t count = counts[list[i].ordinal];
-        uint32_t first = next[list[i].ordinal] - count;
-        if (count > 1)
-            sort_by_ts(m, rows + first, count, ts, other_rows, ts + most);
+        uint32_t hi = w->next[w->merchants[i].ordinal];
+        sort_by_ts(w->order + lo, w->ts + lo, hi - lo, w->ordinals, w->flat);
+        for (uint32_t k = lo; k < hi; k++)
+            keys[k] = w->merchants[i].id;
+        lo = hi;
     }
-    for (uint32_t s = 1; s < shard_count; s++)
-        if (shard_end[s] == 0)
-            shard_end[s] = shard_end[s - 1];
-    *out = (struct order){rows, shard_end};
-    rows = NULL;
-    shard_end = NULL;
-done:
-    free(ids);
-    free(list);
-    free(counts);
-    free(next);
-    free(rows);
-    free(shard_end);
-    free(ts);
-    free(other_rows);
-    return st->code;
+    return TL_OK;
 }
 
-static enum tl_code write_column(struct tl_pack_writer *w, const struct tl_memtable *m,
-                                 const struct tl_column_info *c, const uint32_t *rows,
-                                 uint32_t count, struct tl_arena *arena, struct tl_status *st)
+/* ---- columns ---- */
+
+/* Gives codes by first appearance; how many. What is NULL becomes CODE_NULL. */
+#define MAP_CODES(type)                                                                            \
+    do {                                                                                           \
+        const type *from = flat->values;                                                           \
+        for (uint32_t i = 0; i < rows; i++) {                                                      \
+            uint32_t code = from[order[i]];                                                        \
+            uint32_t to = map[code];                                                               \
+            if (!to) {                                                                             \
+                met[count] = code - 1;                                                             \
+                map[code] = to = ++count;                                                          \
+            }                                                                                      \
+            out[i] = to - 1;                                                                       \
+        }                                                                                          \
+    } while (0)
+
+static uint32_t map_codes(const struct work *w, const struct tl_memtable_flat *flat, uint32_t rows)
 {
-    struct tl_memtable_dict dict;
-    bool has_dict = tl_memtable_dict(m, c->id, &dict);
-    if (tl_pack_column_begin(w, c->id, c->type, st))
-        return st->code;
-    for (uint32_t lo = 0; lo < count; lo += TL_VECTOR_ROWS_MAX) {
-        uint32_t n = count - lo < TL_VECTOR_ROWS_MAX ? count - lo : TL_VECTOR_ROWS_MAX;
-        struct tl_vector v;
-        if (tl_memtable_gather(m, c->id, c->type, has_dict ? &dict : NULL, rows + lo, n, arena, &v,
-                               st) ||
-            tl_pack_column_append(w, &v, st))
-            return st->code;
-        tl_arena_reset(arena);
-    }
-    return tl_pack_column_end(w, st);
+    const uint32_t *restrict order = w->order;
+    uint32_t *restrict map = w->map;
+    uint32_t *restrict met = w->met;
+    uint32_t *restrict out = w->values;
+    uint32_t count = 0;
+    if (flat->width == 1)
+        MAP_CODES(uint8_t);
+    else if (flat->width == 2)
+        MAP_CODES(uint16_t);
+    else
+        MAP_CODES(uint32_t);
+    return count;
 }
 
-static enum tl_code write_memtable(struct tally *db, struct tl_pack_writer *w,
+/* The bits of rows whose code is not NULL; NULL ones get code 0. How many are NULL. */
+static uint32_t find_nulls(uint32_t *codes, uint32_t rows, uint64_t *validity)
+{
+    uint32_t nulls = 0;
+    for (uint32_t lo = 0; lo < rows; lo += 64) {
+        uint32_t n = rows - lo < 64 ? rows - lo : 64;
+        uint64_t word = 0;
+        for (uint32_t i = 0; i < n; i++) {
+            uint32_t code = codes[lo + i];
+            bool null = code == CODE_NULL - 1;
+            word |= (uint64_t)!null << i;
+            codes[lo + i] = null ? 0 : code;
+        }
+        validity[lo / 64] = word;
+        nulls += n - (uint32_t)__builtin_popcountll(word);
+    }
+    return nulls;
+}
+
+static enum tl_code write_text(struct tl_pack_writer *pack, struct work *w,
+                               const struct tl_memtable *m, const struct tl_column_info *c,
+                               const struct tl_memtable_flat *flat, uint32_t rows,
+                               struct tl_status *st)
+{
+    uint32_t strings = tl_memtable_strings(m, c->id);
+    if (reserve_map(w, strings + 1, st) || reserve_strings(w, strings < rows ? strings : rows, st))
+        return st->code;
+    uint32_t count = map_codes(w, flat, rows);
+    uint32_t nulls = find_nulls(w->values, rows, w->validity);
+    tl_memtable_get_strings(m, c->id, w->met, count, w->strings);
+    for (uint32_t i = 0; i < count; i++)
+        w->map[w->met[i] + 1] = 0;
+    struct tl_pack_column column = {.values = w->values,
+                                    .validity = nulls ? w->validity : NULL,
+                                    .strings = w->strings,
+                                    .string_count = count};
+    return tl_pack_column_write(pack, c->id, c->type, &column, st);
+}
+
+#define PICK(to_type, from_type)                                                                   \
+    do {                                                                                           \
+        const from_type *from = flat->values;                                                      \
+        to_type *out = w->values;                                                                  \
+        for (uint32_t i = 0; i < rows; i++)                                                        \
+            out[i] = (to_type)from[w->order[i]];                                                   \
+    } while (0)
+
+static enum tl_code write_numbers(struct tl_pack_writer *pack, struct work *w,
+                                  const struct tl_column_info *c,
+                                  const struct tl_memtable_flat *flat, uint32_t rows,
+                                  struct tl_status *st)
+{
+    if (flat->width == 1)
+        PICK(uint8_t, uint8_t);
+    else if (flat->width == 4 && c->type.kind == TL_DATE)
+        PICK(int32_t, int32_t);
+    else if (flat->width == 4)
+        PICK(int64_t, int32_t);
+    else
+        PICK(int64_t, int64_t);
+    struct tl_pack_column column = {.values = w->values};
+    for (uint32_t lo = 0; flat->valid && lo < rows; lo += 64) {
+        uint64_t word = 0;
+        for (uint32_t i = lo; i < rows && i < lo + 64; i++)
+            word |= (uint64_t)flat->valid[w->order[i]] << (i - lo);
+        w->validity[lo / 64] = word;
+        column.validity = w->validity;
+    }
+    return tl_pack_column_write(pack, c->id, c->type, &column, st);
+}
+
+static enum tl_code write_column(struct tl_pack_writer *pack, struct work *w,
+                                 const struct tl_memtable *m, const struct tl_column_info *c,
+                                 uint32_t shard, uint32_t rows, struct tl_status *st)
+{
+    struct tl_memtable_flat flat;
+    if (c->id == TL_COLUMN_MERCHANT)
+        return tl_pack_column_write(pack, c->id, c->type,
+                                    &(struct tl_pack_column){.values = w->values}, st);
+    if (c->id == TL_COLUMN_TS)
+        return tl_pack_column_write(pack, c->id, c->type, &(struct tl_pack_column){.values = w->ts},
+                                    st);
+    tl_memtable_flatten(m, c->id, shard, w->flat, w->flat_valid, &flat);
+    if (flat.width == 0) /* NULL alone */
+        return tl_pack_column_write(pack, c->id, c->type, &(struct tl_pack_column){.values = NULL},
+                                    st);
+    return c->type.kind == TL_TEXT ? write_text(pack, w, m, c, &flat, rows, st)
+                                   : write_numbers(pack, w, c, &flat, rows, st);
+}
+
+static enum tl_code write_memtable(struct tally *db, struct tl_pack_writer *pack,
                                    const struct tl_memtable *m, const struct tl_table *table,
                                    const struct tl_seal *seal, struct tl_status *st)
 {
-    struct order order = {NULL, NULL};
-    struct tl_arena arena;
-    tl_arena_init(&arena, NULL, 65536);
-    if (make_order(m, db->shard_count, &order, st))
-        goto done;
-    uint32_t lo = 0;
+    struct work w = {.row_capacity = 0};
     for (uint32_t s = 0; s < db->shard_count; s++) {
-        uint32_t count = order.shard_end[s] - lo;
-        if (count == 0)
+        uint32_t rows = tl_memtable_shard_rows(m, s);
+        if (rows == 0)
             continue;
         struct tl_segment_meta meta = {.table = table->info.id,
                                        .shard = s,
@@ -197,20 +376,17 @@ static enum tl_code write_memtable(struct tally *db, struct tl_pack_writer *w,
                                        .start_us = INT64_MIN,
                                        .end_us = INT64_MAX,
                                        .provenance = {seal->number, seal->number, 0, 0}};
-        if (tl_pack_segment_begin(w, &meta, count, st))
+        if (make_order(&w, m, s, st) || tl_pack_segment_begin(pack, &meta, rows, st))
             goto done;
         for (uint32_t i = 0; i < table->storage_count; i++)
             if (tl_memtable_has(m, table->storage[i].id) &&
-                write_column(w, m, &table->storage[i], order.rows + lo, count, &arena, st))
+                write_column(pack, &w, m, &table->storage[i], s, rows, st))
                 goto done;
-        if (tl_pack_segment_end(w, st))
+        if (tl_pack_segment_end(pack, st))
             goto done;
-        lo = order.shard_end[s];
     }
 done:
-    tl_arena_deinit(&arena);
-    free(order.rows);
-    free(order.shard_end);
+    work_free(&w);
     return st->code;
 }
 
@@ -297,8 +473,13 @@ enum tl_code tl_flush_seal(struct tally *db, struct tl_seal *seal, struct tl_sta
 {
     uint64_t begun = tl_clock_mono_ns(db->clock);
     uint64_t rows = 0;
-    for (uint32_t i = 0; i < seal->count; i++)
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < seal->count; i++) {
         rows += tl_memtable_rows(seal->memtables[i]);
+        bytes += tl_memtable_bytes(seal->memtables[i]);
+    }
+    /* What these give back is what the next ones will take. */
+    tl_slab_keep(db->state.slabs, (uint32_t)(bytes / TL_SLAB_BYTES));
     struct tl_pack_id id = {
         .kind = TL_PACK_SEAL, .shard = TL_PACK_SHARD_ALL, .number = seal->number};
     struct tl_pack_info info = {.segment_count = 0};

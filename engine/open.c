@@ -352,6 +352,7 @@ static enum tl_code recover(struct tally *db, struct tl_status *st)
         if (create(db, st))
             return st->code;
     }
+    db->state.shard_count = db->shard_count;
     if (state_from_manifest(db, st) || db->options.read_only)
         return st->code;
     db->state.current = &db->current;

@@ -38,8 +38,8 @@ static void put_value(struct tl_buffer *b, const struct tl_batch_column *c, uint
 {
     if (!tl_batch_valid(c, row))
         tl_buffer_printf(b, "null");
-    else if (c->codes)
-        tl_json_text(b, c->strings[c->codes[row]]);
+    else if (c->strings)
+        tl_json_text(b, c->strings[tl_batch_code(c, row)]);
     else if (kind == TL_DOUBLE)
         tl_buffer_printf(b, "\"%.17g\"", c->doubles[row]);
     else if (kind == TL_BOOLEAN)

@@ -324,9 +324,12 @@ static enum tl_code open_segment(struct tl_scan *scan, const struct tl_scan_spec
 
 /* A merchant's visible rows within the time range, oldest first. */
 static enum tl_code chain_rows(struct tl_scan *scan, const struct tl_memtable *m,
-                               const struct tl_scan_spec *spec, uint32_t visible, int64_t merchant,
+                               const struct tl_scan_spec *spec, int64_t merchant,
                                const uint32_t **out, uint32_t *count, struct tl_status *st)
 {
+    uint32_t shard = tl_shard_of(merchant, tl_memtable_shard_count(m));
+    uint32_t visible = tl_memtable_first_row(shard) +
+                       tl_memtable_shard_rows_at(m, shard, scan->source->snapshot.position);
     uint32_t n = 0;
     uint32_t *rows = NULL;
     for (int pass = 0; pass < 2; pass++) {
@@ -356,8 +359,7 @@ static enum tl_code chain_rows(struct tl_scan *scan, const struct tl_memtable *m
 static enum tl_code open_memtable(struct tl_scan *scan, const struct tl_scan_spec *spec,
                                   struct tl_memtable *m, struct tl_status *st)
 {
-    uint32_t visible = tl_memtable_rows_at(m, scan->source->snapshot.position);
-    if (visible == 0)
+    if (tl_memtable_rows_at(m, scan->source->snapshot.position) == 0)
         return TL_OK;
     struct memtable_scan *s = tl_arena_calloc(&scan->arena, 1, sizeof(*s), st);
     size_t n = 2 * (size_t)scan->column_count + 1;
@@ -371,11 +373,16 @@ static enum tl_code open_memtable(struct tl_scan *scan, const struct tl_scan_spe
         while (k-- > 0)
             s->has_dict[2 * i + k] = tl_memtable_dict(m, ids[k], &s->dicts[2 * i + k]);
     }
-    if (spec->merchant_count == 0)
-        return add_ranges(scan, (struct work){.memtable = s, .lo = 0, .hi = visible}, st);
+    for (uint32_t k = 0; spec->merchant_count == 0 && k < tl_memtable_shard_count(m); k++) {
+        uint32_t lo = tl_memtable_first_row(k);
+        uint32_t shown = tl_memtable_shard_rows_at(m, k, scan->source->snapshot.position);
+        struct work w = {.memtable = s, .lo = lo, .hi = lo + shown};
+        if (shown > 0 && add_ranges(scan, w, st))
+            return st->code;
+    }
     for (uint32_t i = 0; i < spec->merchant_count; i++) {
         struct work w = {.memtable = s};
-        if (chain_rows(scan, m, spec, visible, spec->merchants[i], &w.rows, &w.hi, st) ||
+        if (chain_rows(scan, m, spec, spec->merchants[i], &w.rows, &w.hi, st) ||
             add_ranges(scan, w, st))
             return st->code;
     }

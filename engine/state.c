@@ -86,7 +86,7 @@ enum tl_code tl_state_init(struct tl_state *s, struct tl_status *st)
     memset(s, 0, sizeof(*s));
     tl_schema_store_init(&s->schemas);
     s->log_time_us = INT64_MIN;
-    if (tl_event_ids_new(0, &s->ids, st))
+    if (tl_slab_pool_new(&s->slabs, st) || tl_event_ids_new(0, &s->ids, st))
         return st->code;
     return tl_producers_init(&s->producers, st);
 }
@@ -95,6 +95,8 @@ void tl_state_deinit(struct tl_state *s)
 {
     for (uint32_t i = 0; i < s->active_count; i++)
         tl_memtable_unref(s->active[i]);
+    tl_slab_pool_unref(s->slabs);
+    s->slabs = NULL;
     tl_producers_deinit(&s->producers);
     tl_event_ids_free(s->ids);
     tl_schema_store_deinit(&s->schemas);
@@ -120,7 +122,7 @@ static enum tl_code active_get(struct tl_state *s, const struct tl_table *table,
 {
     struct tl_memtable *m = active_find(s, table->info.id);
     if (!m) {
-        if (tl_memtable_new(table, &m, st))
+        if (tl_memtable_new(table, s->shard_count, s->slabs, &m, st))
             return st->code;
         uint32_t at = active_place(s, table->info.id);
         memmove(&s->active[at + 1], &s->active[at], (s->active_count - at) * sizeof(s->active[0]));

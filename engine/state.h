@@ -78,6 +78,8 @@ struct tl_state {
     uint64_t seal_number;       /* of the last seal */
     uint64_t compact_seal;      /* seals up to this one are asked to be merged whole */
     bool tables_changed;        /* a TABLE record since the last seal */
+    uint32_t shard_count;       /* set by the opener before the first batch */
+    struct tl_slab_pool *slabs; /* memory of memtables */
     uint32_t active_count;
     struct tl_memtable *active[TL_TABLES_MAX]; /* ascending by table id */
     /* Memtables made since the taker last emptied the list (they are also in `active`). */

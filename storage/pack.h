@@ -142,6 +142,20 @@ TL_CHECK enum tl_code tl_pack_column_begin(struct tl_pack_writer *w, uint32_t co
 TL_CHECK enum tl_code tl_pack_column_append(struct tl_pack_writer *w, const struct tl_vector *v,
                                             struct tl_status *st);
 TL_CHECK enum tl_code tl_pack_column_end(struct tl_pack_writer *w, struct tl_status *st);
+
+/* A column whose values all lie in memory, for a flush. */
+struct tl_pack_column {
+    const void *values; /* as base/vector.h says, and codes of TEXT; NULL: all rows are NULL */
+    const uint64_t *validity; /* NULL: no row is */
+    /* TEXT: the strings by code. Each is used by a row, their codes ascend by first appearance,
+     * and no two are equal. */
+    const struct tl_slice *strings;
+    uint32_t string_count;
+};
+/* Begin, append of all rows, and end: the same bytes, without a copy, a look-up or a hash. */
+TL_CHECK enum tl_code tl_pack_column_write(struct tl_pack_writer *w, uint32_t column_id,
+                                           struct tl_type type, const struct tl_pack_column *column,
+                                           struct tl_status *st);
 TL_CHECK enum tl_code tl_pack_segment_end(struct tl_pack_writer *w, struct tl_status *st);
 /* Writes footer and trailer, syncs, closes and frees the writer. On failure the writer is still
  * there, for tl_pack_abort. */

@@ -37,6 +37,9 @@ struct column_state {
     bool any_value;     /* min and max mean something */
     int64_t min, max;
     bool code_sets;
+    /* TEXT, once all rows are in: the dictionary, the interner's or the caller's */
+    const struct tl_slice *strings;
+    uint32_t string_count;
 
     /* the block in flight */
     uint32_t fill, fill_nulls;
@@ -248,12 +251,11 @@ static struct tl_encode_options block_options(const struct tl_pack_writer *w)
 }
 
 /* The block's values, which the index alone does not tell; of a mapped column the exceptions. */
-static enum tl_code block_store(struct tl_pack_writer *w, struct tl__block *b, uint32_t rows,
-                                struct tl_status *st)
+static enum tl_code block_store(struct tl_pack_writer *w, struct tl__block *b, const void *values,
+                                const uint64_t *validity, uint32_t rows, struct tl_status *st)
 {
     struct column_state *c = &w->column;
-    const void *values = w->values;
-    const uint64_t *validity = b->nulls ? w->validity : NULL;
+    validity = b->nulls ? validity : NULL;
     uint32_t nulls = b->nulls;
     c->any_stored = true;
     if (c->parent_id) {
@@ -276,35 +278,35 @@ static enum tl_code block_store(struct tl_pack_writer *w, struct tl__block *b, u
     return rc;
 }
 
-static enum tl_code block_finish(struct tl_pack_writer *w, struct tl_status *st)
+/* Writes a block: (3) holds for its values. `strings` is the size of the dictionary so far. */
+static enum tl_code block_write(struct tl_pack_writer *w, const void *values,
+                                const uint64_t *validity, uint32_t rows, uint32_t nulls,
+                                uint32_t strings, struct tl_status *st)
 {
     struct column_state *c = &w->column;
-    uint32_t rows = c->fill, nulls = c->fill_nulls;
     struct tl__block *b = &w->blocks[w->block_count];
     *b = (struct tl__block){.nulls = nulls, .codes = 0};
     enum tl_code rc = TL_OK;
     bool constant = true;
 
     if (nulls < rows) {
-        if (nulls > 0)
-            fill_nulls(w, rows);
-        constant = tl_block_range(c->type.kind, w->values, rows, &b->min, &b->max) && nulls == 0;
+        constant = tl_block_range(c->type.kind, values, rows, &b->min, &b->max) && nulls == 0;
         if (c->type.kind == TL_TEXT) {
-            c->code_sets = c->code_sets && w->dict.count <= CODE_SET_STRINGS_MAX;
-            const uint32_t *codes = (const uint32_t *)(const void *)w->values;
+            c->code_sets = c->code_sets && strings <= CODE_SET_STRINGS_MAX;
+            const uint32_t *codes = values;
             for (uint32_t i = 0; c->code_sets && i < rows; i++)
                 b->codes |= 1ULL << (codes[i] & 63);
         }
         note_range(c, b);
     }
     if (!constant) {
-        rc = block_store(w, b, rows, st);
+        rc = block_store(w, b, values, validity, rows, st);
     } else {
         /* The map grows all the same: later rows may have a code that is first met here. */
         uint32_t count;
         if (c->parent_id)
-            rc = tl__maps_predict(&w->maps, w->block_count, (const uint32_t *)(void *)w->values,
-                                  nulls ? w->validity : NULL, w->exceptions, &count, st);
+            rc = tl__maps_predict(&w->maps, w->block_count, values, nulls ? validity : NULL,
+                                  w->exceptions, &count, st);
         const struct tl__block *first = &w->blocks[0];
         bool both_null = nulls == rows && first->nulls > 0 && first->size == 0;
         bool both_same = nulls == 0 && first->nulls == 0 && first->min == b->min;
@@ -319,9 +321,18 @@ static enum tl_code block_finish(struct tl_pack_writer *w, struct tl_status *st)
         return rc;
     c->nulls += nulls;
     w->block_count++;
+    return rc;
+}
+
+static enum tl_code block_finish(struct tl_pack_writer *w, struct tl_status *st)
+{
+    struct column_state *c = &w->column;
+    uint32_t rows = c->fill, nulls = c->fill_nulls;
+    if (nulls > 0 && nulls < rows)
+        fill_nulls(w, rows);
     c->fill = c->fill_nulls = 0;
     c->has_validity = false;
-    return TL_OK;
+    return block_write(w, w->values, w->validity, rows, nulls, w->dict.count, st);
 }
 
 /* The next `count` rows; `validity` starts at bit `bit`. */
@@ -643,12 +654,12 @@ static enum tl_code array_of_blocks(struct tl_pack_writer *w,
 }
 
 /* Strings [lo, *hi) that share a page: up to the target size, a long one by itself. */
-static uint32_t page_end(const struct tl__interner *d, uint32_t lo, size_t target)
+static uint32_t page_end(const struct column_state *d, uint32_t lo, size_t target)
 {
     size_t bytes = 0;
     uint32_t hi = lo;
-    while (hi < d->count && hi - lo < TL_ENCODE_ROWS_MAX) {
-        size_t size = d->values[hi].size;
+    while (hi < d->string_count && hi - lo < TL_ENCODE_ROWS_MAX) {
+        size_t size = d->strings[hi].size;
         if (hi > lo && (size >= PAGE_ALONE_BYTES || bytes + size + 4 > target))
             break;
         bytes += size + 4;
@@ -663,20 +674,20 @@ static uint32_t page_end(const struct tl__interner *d, uint32_t lo, size_t targe
 static enum tl_code write_pages(struct tl_pack_writer *w, struct tl_buffer *list, uint32_t *count,
                                 struct tl_status *st)
 {
-    struct tl__interner *d = &w->dict;
+    const struct column_state *d = &w->column;
     struct tl_encode_options opt = {
         .zstd_level = w->options.text_level,
         .effort = w->options.block_level == 0 ? TL_EFFORT_FAST : TL_EFFORT_BEST,
     };
     *count = 0;
-    for (uint32_t lo = 0; lo < d->count;) {
+    for (uint32_t lo = 0; lo < d->string_count;) {
         uint32_t hi = page_end(d, lo, opt.zstd_level ? PAGE_COLD_BYTES : PAGE_HOT_BYTES);
         uint64_t offset = here(w);
         size_t at = w->out.size;
         tl_buffer_put_u64(&w->out, 0);
         enum tl_code rc = tl_buffer_check(&w->out, st);
         if (!rc)
-            rc = tl_encode_strings(w->encoder, d->values + lo, hi - lo, &opt, &w->out, st);
+            rc = tl_encode_strings(w->encoder, d->strings + lo, hi - lo, &opt, &w->out, st);
         if (rc)
             return rc;
         size_t size = w->out.size - at;
@@ -770,7 +781,7 @@ static enum tl_code index_column(struct tl_pack_writer *w, uint64_t pages_offset
                                   (mapped ? COLUMN_MAPPED : 0)));
     tl_buffer_put_u8(x, 0);
     tl_buffer_put_u32(x, c->nulls);
-    tl_buffer_put_u32(x, c->type.kind == TL_TEXT ? w->dict.count : 0);
+    tl_buffer_put_u32(x, c->type.kind == TL_TEXT ? c->string_count : 0);
     tl_buffer_put_u64(x, (uint64_t)(c->any_value ? c->min : 0));
     tl_buffer_put_u64(x, (uint64_t)(c->any_value ? c->max : 0));
     tl_buffer_put_u64(x, c->blocks_offset);
@@ -1018,13 +1029,17 @@ static enum tl_code column_end(struct tl_pack_writer *w, struct tl_status *st)
     enum tl_code rc = c->fill > 0 ? block_finish(w, st) : TL_OK;
     if (rc)
         return rc;
+    if (c->type.kind == TL_TEXT && !c->strings) {
+        c->strings = w->dict.values;
+        c->string_count = w->dict.count;
+    }
     /* Left out: what a segment holds follows from its rows, not from which of its sources knew the
      * column. */
     if (w->options.omit_empty && c->nulls == c->rows)
         return TL_OK;
     w->info.columns++;
     if (c->type.kind == TL_TEXT)
-        c->code_sets = c->code_sets && w->dict.count <= CODE_SET_STRINGS_MAX;
+        c->code_sets = c->code_sets && c->string_count <= CODE_SET_STRINGS_MAX;
 
     struct tl_buffer pages;
     tl_buffer_init(&pages, "dictionary pages", INDEX_RESIDENT_BYTES_MAX);
@@ -1071,6 +1086,63 @@ static int place_cmp(const void *a, const void *b)
 {
     const struct entry_place *x = a, *y = b;
     return (x->column_id > y->column_id) - (x->column_id < y->column_id);
+}
+
+/* Blocks straight from the caller's arrays; one with NULLs is copied, so that (3) can be made. */
+static enum tl_code column_blocks(struct tl_pack_writer *w, const struct tl_pack_column *column,
+                                  struct tl_status *st)
+{
+    struct column_state *c = &w->column;
+    c->strings = column->strings;
+    c->string_count = column->string_count;
+    while (c->rows < w->info.rows) {
+        uint32_t rows = w->info.rows - c->rows;
+        rows = rows < TL_BLOCK_ROWS ? rows : TL_BLOCK_ROWS;
+        const void *values = column->values;
+        uint32_t nulls = values ? 0 : rows;
+        if (values)
+            values = (const uint8_t *)values + (size_t)c->rows * c->width;
+        if (values && column->validity) {
+            const uint64_t *bits = column->validity + c->rows / 64;
+            memcpy(w->validity, bits, (rows + 7) / 8);
+            uint32_t valid = 0;
+            for (uint32_t i = 0; i < rows; i += 64) {
+                uint64_t word = bits[i / 64];
+                if (rows - i < 64)
+                    word &= (1ULL << (rows - i)) - 1;
+                valid += (uint32_t)__builtin_popcountll(word);
+            }
+            nulls = rows - valid;
+            if (nulls > 0 && nulls < rows) {
+                memcpy(w->values, values, (size_t)rows * c->width);
+                fill_nulls(w, rows);
+                values = w->values;
+            }
+        }
+        enum tl_code rc = block_write(w, values, w->validity, rows, nulls, c->string_count, st);
+        if (rc)
+            return rc;
+        c->rows += rows;
+    }
+    return TL_OK;
+}
+
+enum tl_code tl_pack_column_write(struct tl_pack_writer *w, uint32_t column_id, struct tl_type type,
+                                  const struct tl_pack_column *column, struct tl_status *st)
+{
+    enum tl_code rc = tl_pack_column_begin(w, column_id, type, st);
+    if (rc)
+        return rc;
+    if (w->id.kind != TL_PACK_DERIVED && column_id <= TL_COLUMN_TS) {
+        tl_assert(column->values != NULL && column->validity == NULL);
+        if (column_id == TL_COLUMN_TS)
+            check_times(w, column->values, 0, w->info.rows);
+        else
+            rc = note_merchants(w, column->values, 0, w->info.rows, st);
+    }
+    if (!rc)
+        rc = column_blocks(w, column, st);
+    return rc ? poison(w, st) : tl_pack_column_end(w, st);
 }
 
 static enum tl_code segment_end(struct tl_pack_writer *w, struct tl_status *st)

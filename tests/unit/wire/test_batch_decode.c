@@ -90,7 +90,7 @@ static void compare_column(const Tally__V1__Column *c, const struct tl_batch_col
             assert_int_equal(ours->bools[i], c->bools.data[i]);
         if (c->n_lengths > 0 && valid) {
             size_t at = c->n_codes > 0 ? c->codes[i] : i;
-            assert_true(tl_slice_eq(ours->strings[ours->codes[i]],
+            assert_true(tl_slice_eq(ours->strings[tl_batch_code(ours, i)],
                                     tl_slice_of(c->blob.data + offsets[at], c->lengths[at])));
         }
     }

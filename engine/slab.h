@@ -1,0 +1,35 @@
+/*
+ * engine/slab.h: memory of memtables, in pieces of 2 MiB that are used again.
+ *
+ * A memtable takes memory only to give it all back at once, over and over: pieces that a flushed
+ * one gave back serve the next one without a page fault and without being cleared. A piece asks
+ * for huge pages.
+ *
+ * Ownership  the pool is reference-counted; a memtable holds a reference for as long as it lives.
+ * Threads    any, at any time: one short lock per piece.
+ * Units      bytes.
+ */
+#ifndef TALLY_ENGINE_SLAB_H
+#define TALLY_ENGINE_SLAB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+enum { TL_SLAB_BYTES = 2 << 20 };
+
+struct tl_slab_pool;
+
+TL_CHECK enum tl_code tl_slab_pool_new(struct tl_slab_pool **out, struct tl_status *st);
+struct tl_slab_pool *tl_slab_pool_ref(struct tl_slab_pool *p);
+void tl_slab_pool_unref(struct tl_slab_pool *p); /* takes NULL */
+
+/* A piece of TL_SLAB_BYTES, whatever it holds; NULL: no memory. */
+void *tl_slab_take(struct tl_slab_pool *p);
+void tl_slab_give(struct tl_slab_pool *p, void *slab);
+/* Keeps at most so many free pieces from now on, and frees what is beyond. */
+void tl_slab_keep(struct tl_slab_pool *p, uint32_t count);
+
+#endif
