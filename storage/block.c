@@ -3,7 +3,10 @@
  *   u64 checksum of all that follows, keyed · u16 rows · u16 nulls · u32 size of the validity
  *   payload · u32 size of the values payload · u32 zero · validity payload · values payload
  *
- * Image (in memory only): u32 rows, u32 validity size, u32 values size, u32 zero; the values
+ * The values payload holds those of the rows that are not NULL, one after the other: NULLs cost
+ * their bit. Reading a slice counts the bits before it and spreads what is decoded.
+ *
+ * Image (in memory only): u32 rows, u32 validity size, u32 values size, u32 NULLs; the values
  * payload, its pad; the validity payload, its pad.
  */
 #include "storage/block.h"
@@ -14,7 +17,10 @@
 #include "base/assert.h"
 #include "base/hash.h"
 
-enum { IMAGE_HEADER_BYTES = 16 };
+enum {
+    IMAGE_HEADER_BYTES = 16,
+    SPREAD_ROWS = 1024 /* decoded and spread at a time; a multiple of 64 */
+};
 
 _Static_assert(TL_BLOCK_HEADER_BYTES + 2 * TL_PAYLOAD_BYTES_MAX <= TL_BLOCK_BYTES_MAX,
                "two payloads fit a block");
@@ -156,6 +162,29 @@ static enum tl_code encode_values(struct tl_encoder *e, enum tl_kind kind, const
     }
 }
 
+/* The values of the rows that are not NULL, side by side in `out`. */
+#define KEEP_VALID(type)                                                                           \
+    do {                                                                                           \
+        const type *from = values;                                                                 \
+        type *to = (void *)out;                                                                    \
+        for (uint32_t i = 0; i < rows; i++) { /* written each time, kept where valid: no branch */ \
+            *to = from[i];                                                                         \
+            to += tl_bit_get(validity, i);                                                         \
+        }                                                                                          \
+    } while (0)
+
+/* `out` has room for all rows and one more. */
+static void keep_valid(uint32_t width, const void *values, const uint64_t *validity, uint32_t rows,
+                       uint64_t *out)
+{
+    if (width == 8)
+        KEEP_VALID(uint64_t);
+    else if (width == 4)
+        KEEP_VALID(uint32_t);
+    else
+        KEEP_VALID(uint8_t);
+}
+
 enum tl_code tl_block_encode(struct tl_encoder *e, enum tl_kind kind, const void *values,
                              const uint64_t *validity, uint32_t rows, uint32_t nulls,
                              const struct tl_encode_options *opt, uint64_t pack_key,
@@ -171,8 +200,13 @@ enum tl_code tl_block_encode(struct tl_encoder *e, enum tl_kind kind, const void
     if (validity)
         rc = tl_encode_bitmap(e, validity, rows, opt, out, st);
     size_t middle = out->size;
-    if (!rc)
+    if (!rc && validity) {
+        uint64_t valid[TL_BLOCK_ROWS_MAX + 1];
+        keep_valid(tl_block_width(kind), values, validity, rows, valid);
+        rc = encode_values(e, kind, valid, rows - nulls, opt, out, st);
+    } else if (!rc) {
         rc = encode_values(e, kind, values, rows, opt, out, st);
+    }
     if (!rc)
         rc = tl_buffer_check(out, st);
     if (rc) {
@@ -271,11 +305,11 @@ enum tl_code tl_block_inflate(struct tl_decoder *d, struct tl_slice stored,
         return rc;
     memset(p + values, 0, TL_PAYLOAD_PAD);
     struct tl_slice inflated = tl_slice_of(p, values);
-    rc = tl_payload_check(d, inflated, expect->rows, st);
+    rc = tl_payload_check(d, inflated, expect->rows - expect->nulls, st);
     if (rc)
         return rc;
     if (expect->kind == TL_TEXT) {
-        uint32_t max = tl_payload_max_u32(d, inflated, expect->rows);
+        uint32_t max = tl_payload_max_u32(d, inflated, expect->rows - expect->nulls);
         if (max >= expect->codes)
             return TL_FAIL(st, TL_CORRUPT, "block holds code %u of a dictionary of %u", max,
                            expect->codes);
@@ -297,7 +331,7 @@ enum tl_code tl_block_inflate(struct tl_decoder *d, struct tl_slice stored,
     tl_put_u32le(image, expect->rows);
     tl_put_u32le(image + 4, (uint32_t)validity);
     tl_put_u32le(image + 8, (uint32_t)values);
-    tl_put_u32le(image + 12, 0);
+    tl_put_u32le(image + 12, expect->nulls);
     return TL_OK;
 }
 
@@ -309,29 +343,89 @@ struct tl_block_view tl_block_open(const uint8_t *image)
         .values = tl_slice_of(p, values),
         .validity = tl_slice_of(validity ? p + values + TL_PAYLOAD_PAD : NULL, validity),
         .rows = tl_get_u32le(image),
+        .value_count = tl_get_u32le(image) - tl_get_u32le(image + 12),
     };
 }
 
-void tl_block_read(struct tl_decoder *d, const struct tl_block_view *b, enum tl_kind kind,
-                   uint32_t lo, uint32_t hi, void *out)
+/* Values [lo, hi) of the payload. */
+static void decode_values(struct tl_decoder *d, const struct tl_block_view *b, enum tl_kind kind,
+                          uint32_t lo, uint32_t hi, void *out)
 {
+    uint32_t count = b->value_count;
     switch (kind) {
     case TL_BOOLEAN:
-        tl_decode_u8(d, b->values, b->rows, lo, hi, out);
+        tl_decode_u8(d, b->values, count, lo, hi, out);
         /* The format allows any byte; a vector's BOOLEAN is 0 or 1. */
         for (uint32_t i = 0; i < hi - lo; i++)
             ((uint8_t *)out)[i] = ((uint8_t *)out)[i] != 0;
         break;
     case TL_TEXT:
     case TL_DATE:
-        tl_decode_u32(d, b->values, b->rows, lo, hi, out);
+        tl_decode_u32(d, b->values, count, lo, hi, out);
         break;
     case TL_DOUBLE:
-        tl_decode_f64(d, b->values, b->rows, lo, hi, out);
+        tl_decode_f64(d, b->values, count, lo, hi, out);
         break;
     default:
-        tl_decode_i64(d, b->values, b->rows, lo, hi, out);
+        tl_decode_i64(d, b->values, count, lo, hi, out);
         break;
+    }
+}
+
+/* Row i gets the next value where its bit is set, else 0. `v` has one value more than bits. */
+#define SPREAD(type)                                                                               \
+    do {                                                                                           \
+        const type *v = (const void *)valid;                                                       \
+        type *to = out;                                                                            \
+        for (uint32_t i = 0, k = 0; i < n; i++) {                                                  \
+            uint32_t bit = tl_bit_get(bits, i);                                                    \
+            to[i] = bit ? v[k] : 0;                                                                \
+            k += bit;                                                                              \
+        }                                                                                          \
+    } while (0)
+
+static void spread(uint32_t width, const uint64_t *valid, const uint64_t *bits, uint32_t n,
+                   void *out)
+{
+    if (width == 8)
+        SPREAD(uint64_t);
+    else if (width == 4)
+        SPREAD(uint32_t);
+    else
+        SPREAD(uint8_t);
+}
+
+static uint32_t count_bits(const uint64_t *bits, uint32_t words)
+{
+    uint32_t set = 0;
+    for (uint32_t i = 0; i < words; i++)
+        set += (uint32_t)__builtin_popcountll(bits[i]);
+    return set;
+}
+
+void tl_block_read(struct tl_decoder *d, const struct tl_block_view *b, enum tl_kind kind,
+                   uint32_t lo, uint32_t hi, void *out)
+{
+    if (b->value_count == b->rows) {
+        decode_values(d, b, kind, lo, hi, out);
+        return;
+    }
+    uint64_t bits[TL_BLOCK_ROWS_MAX / 64 + 1], valid[SPREAD_ROWS + 1];
+    uint32_t width = tl_block_width(kind);
+    uint32_t at = 0; /* values before row `lo` */
+    if (lo > 0) {
+        tl_decode_bitmap(d, b->validity, b->rows, 0, lo, bits);
+        at = count_bits(bits, tl_bit_words(lo));
+    }
+    tl_decode_bitmap(d, b->validity, b->rows, lo, hi, bits);
+    valid[SPREAD_ROWS] = 0;
+    for (uint32_t done = 0; done < hi - lo; done += SPREAD_ROWS) {
+        uint32_t n = hi - lo - done < SPREAD_ROWS ? hi - lo - done : SPREAD_ROWS;
+        const uint64_t *here = bits + done / 64;
+        uint32_t count = count_bits(here, tl_bit_words(n)); /* bits behind hi are clear */
+        decode_values(d, b, kind, at, at + count, valid);
+        spread(width, valid, here, n, (uint8_t *)out + (size_t)done * width);
+        at += count;
     }
 }
 

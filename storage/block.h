@@ -58,7 +58,7 @@ bool tl_block_range(enum tl_kind kind, const void *values, uint32_t rows, int64_
 int tl_block_range_cmp(enum tl_kind kind, int64_t a, int64_t b);
 
 /* Appends one stored block, which will stand at `offset`. `validity` is NULL when no row is NULL;
- * the values of NULL rows count for the size: the caller fills in what compresses well. */
+ * the values of NULL rows are not kept. */
 TL_CHECK enum tl_code tl_block_encode(struct tl_encoder *e, enum tl_kind kind, const void *values,
                                       const uint64_t *validity, uint32_t rows, uint32_t nulls,
                                       const struct tl_encode_options *opt, uint64_t pack_key,
@@ -87,9 +87,10 @@ struct tl_block_view {
     struct tl_slice values;   /* an inflated, proved payload */
     struct tl_slice validity; /* the same, a bitmap; size 0: no row is NULL */
     uint32_t rows;
+    uint32_t value_count; /* in `values`: those of the rows that are not NULL */
 };
 struct tl_block_view tl_block_open(const uint8_t *image);
-/* The values of rows [lo, hi) into out, tl_block_width bytes each. */
+/* The values of rows [lo, hi) into out, tl_block_width bytes each; 0 in rows that are NULL. */
 void tl_block_read(struct tl_decoder *d, const struct tl_block_view *b, enum tl_kind kind,
                    uint32_t lo, uint32_t hi, void *out);
 /* Their validity from bit 0 on; all set when no row is NULL. */

@@ -1053,7 +1053,7 @@ static enum tl_code column_end(struct tl_pack_writer *w, struct tl_status *st)
         rc = index_column(w, pages_offset, &pages, page_count, st);
     tl_buffer_deinit(&pages);
     if (!rc)
-        tl__maps_column_end(&w->maps, w->dict.count);
+        tl__maps_column_end(&w->maps, c->string_count);
     if (rc)
         return rc;
 
