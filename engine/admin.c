@@ -45,8 +45,9 @@ static bool compacted_locked(struct tally *db, uint64_t seal, uint64_t *done, ui
     for (uint32_t t = 0; t < v->table_count; t++)
         for (uint32_t s = 0; s < v->shard_count; s++) {
             const struct tl_segment_list *l = v->tables[t].shards[s];
-            const struct tl_merge_state *m = tl_merge_state_get(db, v->tables[t].table_id, s);
-            bool settled = m && m->compacted_seal >= seal;
+            const struct tl_merge_state *m =
+                l ? tl_merge_state_get(db, v->tables[t].table_id, s) : NULL;
+            bool settled = !l || (m && m->compacted_seal >= seal);
             all = all && settled;
             for (uint32_t i = 0; l && i < l->count; i++) {
                 *total += l->segments[i]->info.rows;
@@ -71,16 +72,21 @@ enum tl_code tally_compact(struct tally *db,
         uint64_t total;
         bool all = compacted_locked(db, seal, &done, &total);
         uint64_t seen = db->generation;
-        bool poisoned = atomic_load_explicit(&db->poisoned, memory_order_relaxed);
+        bool poisoned = atomic_load_explicit(&db->poisoned, memory_order_relaxed) ||
+                        atomic_load_explicit(&db->closing, memory_order_relaxed);
+        bool cancelled = db->cancelled_seal >= seal;
         pthread_mutex_unlock(&db->version_lock);
         if (progress)
             progress(arg, done, total);
+        if (cancelled)
+            return TL_FAIL(st, TL_CANCELLED, "the compaction was cancelled");
         if (all || poisoned)
             return tl_db_check(db, st);
         if (db->options.no_background) {
             bool did;
-            if (tl_merge_step(db, &did, st)) {
-                tl_db_poison(db, st);
+            if (tl_merge_step(db, false, &did, st)) {
+                if (st->code != TL_FULL && st->code != TL_LIMIT)
+                    tl_db_poison(db, st);
                 return st->code;
             }
         }
@@ -88,6 +94,18 @@ enum tl_code tally_compact(struct tally *db,
         while (!db->options.no_background && db->generation == seen)
             pthread_cond_wait(&db->version_changed, &db->version_lock);
     }
+}
+
+void tally_compact_cancel(struct tally *db)
+{
+    pthread_mutex_lock(&db->version_lock);
+    if (db->request_count > 0) {
+        db->cancelled_seal = db->requests[db->request_count - 1].seal;
+        /* relaxed: the reason is under the lock */
+        atomic_store_explicit(&db->merge_stop, true, memory_order_relaxed);
+        tl_db_changed_locked(db);
+    }
+    pthread_mutex_unlock(&db->version_lock);
 }
 
 /* ---- walking the packs of a version ---- */

@@ -1,357 +1,650 @@
 /*
- * engine/compact.c: level 0 becomes partitions, and a partition's runs become one.
+ * engine/compact.c: level 0 becomes runs of partitions, and runs become fewer.
  *
- * Each (table, shard) is a small machine of its own. What it does next is a pure function of its
- * list of segments, of the requests that came through the log, and of nothing else; when it does
- * it is free. Two replicas of a log therefore make the same merge packs, byte for byte. In
- * order of precedence:
+ * What is merged next engine/merge_policy.h decides, how it is cut into parts engine/merge_plan.h;
+ * this file runs it. A merge goes part by part. Each part is one pack; it is synced and noted in
+ * the manifest, and the last one's transaction removes the inputs and adds all parts at once, so
+ * that readers see the merge whole or not at all. What was noted is found again after a restart.
  *
- *   1  a partition whose newest runs are of like size (each older one at most twice all newer
- *      ones together), at least TL_RUNS_MERGE of them, or that has TL_RUNS_MAX runs: merge these
- *   2  a request up to seal K: merge the oldest level-0 segments up to K, at most TL_LEVEL0_MERGE
- *   3  a request, and no such segment left: merge all runs of the first partition that has several;
- *      when none has, the request is done
- *   4  TL_LEVEL0_MERGE level-0 segments: merge the oldest ones
+ * Two merges can be under way: one of level 0, which always goes first, so that flushes never wait
+ * for a large merge of runs longer than for one of its parts, and one of runs.
  *
- * So a row is written at level 0, once into its partition, and then about log2 of the partition's
- * merges over TL_RUNS_MERGE times more.
+ * Numbers: a merge of level 0 is numbered by the last seal that it takes, a merge of runs by a
+ * count per (table, shard), so that packs are named by what they hold, not by when they were
+ * written.
  *
- * Grain: a month is cut into hours, days, or not at all: the finest of the three that is expected
- * to hold TL_PARTITION_ROWS rows, judged by the rows and the time that the merged segments have in
- * that month. A month that has partitions keeps their grain (regrading is a merge of another kind,
- * later).
+ * Bounds: memory by the budget "merge memory"; a part that does not fit is cut into four. Disk: the
+ * inputs of the merges under way stay until they are replaced, hence at most the output of the
+ * largest merge of level 0 and of the largest merge of runs beside what is live.
+ *
+ * Cancelling ends the part that runs, which leaves no file, within some milliseconds; merging goes
+ * on with that part when it is wanted again.
  */
 #include <stdlib.h>
+#include <time.h>
 
 #include "base/assert.h"
-#include "base/time.h"
 #include "engine/db_int.h"
+#include "engine/merge_plan.h"
 #include "engine/rollup_store.h"
-#include "storage/merge.h"
 
-#define HOUR_US (3600LL * 1000000)
-#define DAY_US  (24 * HOUR_US)
-
-struct tl_merge_state *tl_merge_state_get(struct tally *db, uint32_t table_id, uint32_t shard)
-{
-    for (uint32_t i = 0; i < db->merge_count; i++)
-        if (db->merges[i].table_id == table_id && db->merges[i].shard == shard)
-            return &db->merges[i];
-    struct tl_merge_state *merges =
-        realloc(db->merges, ((size_t)db->merge_count + 1) * sizeof(*merges));
-    if (!merges)
-        return NULL;
-    db->merges = merges;
-    merges[db->merge_count] =
-        (struct tl_merge_state){.table_id = table_id, .shard = shard, .next_number = 1};
-    return &merges[db->merge_count++];
-}
-
-/* ---- what to do next ---- */
-
-struct step {
+/* A merge under way. */
+struct work {
+    bool active, runs;
     uint32_t table_id, shard;
-    bool done_request; /* nothing to merge: the request is fulfilled */
-    bool level0;
-    uint32_t first, count; /* inputs: a run of the list */
-    uint64_t request;
+    uint64_t sequence;
+    struct tl_merge_state after;     /* the machine's state once it is installed */
+    bool requested;                  /* it serves a request */
+    struct tl_live_segment **inputs; /* oldest rows first; referenced */
+    uint32_t input_count;
+    uint64_t input_rows;
+    struct tl_segment_meta meta; /* of its output, the partition aside */
+    struct tl_merge_plan plan;
+    uint64_t part_rows;
+    uint32_t next_part;
+    struct tl_rollups_made
+        *rollups; /* by part; those of parts from before a restart are made last */
+    bool *has_rollups;
+    uint64_t begun_ns;
 };
 
-/* Rule 1 for the partition [lo, hi) of the list: the newest runs of like size, or all. */
-static bool tiered(const struct tl_segment_list *l, uint32_t lo, uint32_t hi, uint32_t *first)
-{
-    uint64_t newer = l->segments[hi - 1]->info.rows;
-    uint32_t at = hi - 1;
-    while (at > lo && l->segments[at - 1]->info.rows <= 2 * newer) {
-        at--;
-        newer += l->segments[at]->info.rows;
-    }
-    if (hi - lo >= TL_RUNS_MAX)
-        at = lo;
-    *first = at;
-    return hi - at >= TL_RUNS_MERGE;
-}
-
-static uint32_t partition_end(const struct tl_segment_list *l, uint32_t lo)
-{
-    uint32_t hi = lo + 1;
-    while (hi < l->count &&
-           l->segments[hi]->info.meta.start_us == l->segments[lo]->info.meta.start_us)
-        hi++;
-    return hi;
-}
-
-static bool pick(const struct tl_segment_list *l, const struct tl_merge_state *m, uint64_t request,
-                 struct step *out)
-{
-    request = request > m->compacted_seal ? request : 0;
-    *out = (struct step){.table_id = m->table_id, .shard = m->shard, .request = request};
-    uint32_t count = l ? l->count : 0;
-    uint32_t level0 = l ? l->level0_count : 0;
-    uint32_t several = UINT32_MAX;
-    for (uint32_t lo = level0, hi; lo < count; lo = hi) {
-        hi = partition_end(l, lo);
-        if (tiered(l, lo, hi, &out->first)) {
-            out->count = hi - out->first;
-            return true;
-        }
-        if (hi - lo > 1 && several == UINT32_MAX)
-            several = lo;
-    }
-    uint32_t eligible = 0;
-    while (request && eligible < level0 &&
-           l->segments[eligible]->info.meta.provenance[1] <= request)
-        eligible++;
-    if (eligible > 0 || (!request && level0 >= TL_LEVEL0_MERGE)) {
-        out->level0 = true;
-        out->first = 0;
-        out->count = eligible > 0 && eligible < TL_LEVEL0_MERGE ? eligible : TL_LEVEL0_MERGE;
-        return true;
-    }
-    if (!request)
-        return false;
-    if (several == UINT32_MAX) {
-        out->done_request = true;
-        return true;
-    }
-    out->first = several;
-    out->count = partition_end(l, several) - several;
-    return true;
-}
-
-/* ---- the partitions of a merge of level 0 ---- */
-
-struct month {
-    int64_t start_us, end_us;
-    uint64_t rows;
-    int64_t min_us, max_us;
+struct tl_merger {
+    struct work level0, runs;
+    uint32_t turn; /* the machine that merged runs last, so that all get theirs */
 };
 
-struct months {
-    struct month *list; /* ascending */
-    uint32_t count, capacity;
-    uint32_t last; /* where the last row went */
+enum tl_code tl_merger_new(struct tally *db, struct tl_status *st)
+{
+    db->merger = calloc(1, sizeof(*db->merger));
+    return db->merger ? TL_OK : TL_FAIL(st, TL_LIMIT, "no memory for the merger");
+}
+
+static void work_forget_rollups(struct work *w)
+{
+    for (uint32_t i = 0; w->rollups && i < w->plan.part_count; i++)
+        tl_rollups_free(&w->rollups[i]);
+    free(w->rollups);
+    free(w->has_rollups);
+    w->rollups = NULL;
+    w->has_rollups = NULL;
+}
+
+static void work_end(struct work *w)
+{
+    work_forget_rollups(w);
+    for (uint32_t i = 0; i < w->input_count; i++)
+        tl_live_segment_unref(w->inputs[i]);
+    free(w->inputs);
+    tl_merge_plan_deinit(&w->plan);
+    *w = (struct work){.active = false};
+}
+
+void tl_merger_free(struct tally *db)
+{
+    if (!db->merger)
+        return;
+    work_end(&db->merger->level0);
+    work_end(&db->merger->runs);
+    for (uint32_t i = 0; i < db->done_part_count; i++)
+        tl_live_pack_unref(db->done_parts[i].pack);
+    free(db->done_parts);
+    db->done_parts = NULL;
+    db->done_part_count = 0;
+    free(db->merger);
+    db->merger = NULL;
+}
+
+bool tl_level0_is_full(struct tally *db, const struct tl_seal *seal)
+{
+    const struct tl_version *v = tl_current_peek(&db->current);
+    for (uint32_t i = 0; i < seal->count; i++) {
+        const struct tl_table_version *t =
+            tl_version_find(v, tl_memtable_table_id(seal->memtables[i]));
+        for (uint32_t s = 0; t && s < v->shard_count; s++)
+            if (t->shards[s] && t->shards[s]->level0_count >= TL_LEVEL0_MAX)
+                return true;
+    }
+    return false;
+}
+
+/* ---- what the policy sees ---- */
+
+/* One (table, shard). */
+struct machine {
+    const struct tl_segment_list *list; /* NULL: no segment */
+    struct tl_merge_state state;
+    struct tl_policy_run *runs;
+    uint32_t *first; /* per run the place of its first segment; one more at the end */
+    uint32_t run_count;
+    struct tl_policy_request *requests;
+    uint32_t request_count;
 };
 
-static void month_of(int64_t ts_us, int64_t *start_us, int64_t *end_us)
-{
-    struct tl_civil c = tl_civil_from_days(tl_floor_div(ts_us, DAY_US));
-    bool december = c.month == 12;
-    *start_us = tl_days_from_civil(c.year, c.month, 1) * DAY_US;
-    *end_us =
-        tl_days_from_civil(december ? c.year + 1 : c.year, december ? 1 : c.month + 1, 1) * DAY_US;
-}
-
-static enum tl_code months_add(struct months *m, int64_t ts, struct tl_status *st)
-{
-    if (m->last >= m->count || ts < m->list[m->last].start_us || ts >= m->list[m->last].end_us) {
-        uint32_t at = 0;
-        while (at < m->count && m->list[at].end_us <= ts)
-            at++;
-        if (at == m->count || ts < m->list[at].start_us) {
-            if (m->count == m->capacity) {
-                uint32_t capacity = m->capacity ? m->capacity * 2 : 64;
-                struct month *list = realloc(m->list, capacity * sizeof(*list));
-                if (!list)
-                    return TL_FAIL(st, TL_LIMIT, "no memory for a merge's months");
-                m->list = list;
-                m->capacity = capacity;
-            }
-            memmove(&m->list[at + 1], &m->list[at], (m->count - at) * sizeof(*m->list));
-            m->list[at] = (struct month){.min_us = ts, .max_us = ts};
-            month_of(ts, &m->list[at].start_us, &m->list[at].end_us);
-            m->count++;
-        }
-        m->last = at;
-    }
-    struct month *x = &m->list[m->last];
-    x->rows++;
-    x->min_us = ts < x->min_us ? ts : x->min_us;
-    x->max_us = ts > x->max_us ? ts : x->max_us;
-    return TL_OK;
-}
-
-static enum tl_code scan_months(const struct tl_live_segment *s, struct months *m,
-                                struct tl_status *st)
-{
-    struct tl_segment *segment;
-    if (tl_pack_segment(s->pack->pack, s->index, &segment, st))
-        return st->code;
-    const struct tl_column *c = tl_segment_column(segment, TL_COLUMN_TS);
-    if (!c)
-        return TL_FAIL(st, TL_CORRUPT, "a segment has no ts column");
-    struct tl_arena arena;
-    struct tl_cursor cursor;
-    tl_arena_init(&arena, NULL, 65536);
-    if (!tl_cursor_init(&cursor, c, NULL, &arena, NULL, st)) {
-        for (uint32_t lo = 0; lo < s->info.rows && st->code == TL_OK; lo += TL_VECTOR_ROWS_MAX) {
-            uint32_t hi =
-                s->info.rows - lo < TL_VECTOR_ROWS_MAX ? s->info.rows : lo + TL_VECTOR_ROWS_MAX;
-            struct tl_vector v;
-            if (tl_cursor_read(&cursor, lo, hi, NULL, &v, st))
-                break;
-            const int64_t *ts = v.data;
-            for (uint32_t i = 0; i < v.count; i++)
-                if (months_add(m, ts[v.shape == TL_CONST ? 0 : i], st))
-                    break;
-        }
-        tl_cursor_close(&cursor);
-    }
-    tl_arena_deinit(&arena);
-    return st->code;
-}
-
-/* The grain of a month without partitions: what its rows' rate would fill. */
-static int64_t grain_of(const struct month *m)
-{
-    int64_t span = m->max_us - m->min_us;
-    span = span < HOUR_US ? HOUR_US : span;
-    double per_us = (double)m->rows / (double)span;
-    if (per_us * (double)HOUR_US >= TL_PARTITION_ROWS)
-        return HOUR_US;
-    if (per_us * (double)DAY_US >= TL_PARTITION_ROWS)
-        return DAY_US;
-    return m->end_us - m->start_us;
-}
-
-struct partitions {
-    struct tl_segment_meta *list;
+/* Everything, as of one moment. */
+struct view {
+    struct tl_version *version;
+    uint64_t flushed_seal;
+    struct machine *machines;
     uint32_t count;
 };
 
-static enum tl_code make_partitions(const struct tl_segment_list *l, const struct months *months,
-                                    const struct tl_segment_meta *meta, struct partitions *out,
-                                    struct tl_status *st)
+static void view_free(struct view *v)
 {
-    uint32_t capacity = 0;
-    for (uint32_t i = 0; i < months->count; i++)
-        capacity += 31 * 24;
-    out->list = malloc(((size_t)capacity + 1) * sizeof(*out->list));
-    if (!out->list)
-        return TL_FAIL(st, TL_LIMIT, "no memory for the partitions of %u months", months->count);
-    for (uint32_t i = 0; i < months->count; i++) {
-        const struct month *m = &months->list[i];
-        int64_t grain = 0;
-        for (uint32_t k = l->level0_count; k < l->count && !grain; k++) {
-            const struct tl_segment_meta *p = &l->segments[k]->info.meta;
-            if (p->start_us >= m->start_us && p->start_us < m->end_us)
-                grain = p->end_us - p->start_us;
+    for (uint32_t i = 0; i < v->count; i++) {
+        free(v->machines[i].runs);
+        free(v->machines[i].first);
+        free(v->machines[i].requests);
+    }
+    free(v->machines);
+    tl_version_unref(v->version);
+}
+
+static bool same_run(const struct tl_segment_meta *a, const struct tl_segment_meta *b)
+{
+    return b->level > 0 && a->start_us == b->start_us && a->end_us == b->end_us &&
+           a->provenance[0] == b->provenance[0] && a->provenance[1] == b->provenance[1];
+}
+
+static enum tl_code machine_runs(struct machine *m, struct tl_status *st)
+{
+    uint32_t count = m->list ? m->list->count : 0;
+    m->runs = calloc((size_t)count + 1, sizeof(*m->runs));
+    m->first = calloc((size_t)count + 1, sizeof(*m->first));
+    if (!m->runs || !m->first)
+        return TL_FAIL(st, TL_LIMIT, "no memory to look at %u segments", count);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct tl_segment_info *s = &m->list->segments[i]->info;
+        struct tl_policy_run *r = &m->runs[m->run_count];
+        if (i > 0 && same_run(&m->list->segments[i - 1]->info.meta, &s->meta)) {
+            r--;
+            r->rows += s->rows;
+            r->min_ts = s->min_ts < r->min_ts ? s->min_ts : r->min_ts;
+            r->max_ts = s->max_ts > r->max_ts ? s->max_ts : r->max_ts;
+            continue;
         }
-        grain = grain ? grain : grain_of(m);
-        /* Only what can hold a row: from the first one's partition to the last one's. */
-        int64_t from = m->start_us + (m->min_us - m->start_us) / grain * grain;
-        for (int64_t start = from; start <= m->max_us; start += grain) {
-            tl_assert(out->count < capacity);
-            out->list[out->count] = *meta;
-            out->list[out->count].start_us = start;
-            out->list[out->count].end_us = start + grain;
-            out->count++;
-        }
+        *r = (struct tl_policy_run){.level = s->meta.level,
+                                    .rows = s->rows,
+                                    .start_us = s->meta.start_us,
+                                    .end_us = s->meta.end_us,
+                                    .min_ts = s->min_ts,
+                                    .max_ts = s->max_ts,
+                                    .first_seal = s->meta.provenance[0],
+                                    .last_seal = s->meta.provenance[1],
+                                    .log_time_us = (int64_t)s->meta.provenance[2],
+                                    .partition_rows = s->meta.provenance[3] ? s->meta.provenance[3]
+                                                                            : TL_PARTITION_ROWS};
+        m->first[m->run_count++] = i;
+    }
+    m->first[m->run_count] = count;
+    return TL_OK;
+}
+
+static enum tl_code machine_requests_locked(struct tally *db, struct machine *m, uint32_t table_id,
+                                            struct tl_status *st)
+{
+    m->requests = calloc((size_t)db->request_count + 1, sizeof(*m->requests));
+    if (!m->requests)
+        return TL_FAIL(st, TL_LIMIT, "no memory to look at requests");
+    for (uint32_t i = 0; i < db->request_count; i++) {
+        const struct tl_compact_request *r = &db->requests[i];
+        struct tl_policy_request *p = &m->requests[m->request_count++];
+        *p = (struct tl_policy_request){r->seal, r->log_time_us, TL_PARTITION_ROWS};
+        for (uint32_t k = 0; k < r->table_count; k++)
+            if (r->tables[k].table_id == table_id)
+                p->partition_rows = r->tables[k].partition_rows;
     }
     return TL_OK;
+}
+
+static enum tl_code view_take(struct tally *db, struct view *v, struct tl_status *st)
+{
+    *v = (struct view){.version = NULL};
+    pthread_mutex_lock(&db->version_lock);
+    v->version = tl_current_acquire(&db->current);
+    v->flushed_seal = db->flushed_seal;
+    const struct tl_version *version = v->version;
+    v->machines =
+        calloc((size_t)version->table_count * version->shard_count + 1, sizeof(*v->machines));
+    if (!v->machines)
+        TL_FAIL(st, TL_LIMIT, "no memory to look for merges");
+    for (uint32_t t = 0; t < version->table_count; t++)
+        for (uint32_t s = 0; s < version->shard_count && st->code == TL_OK; s++) {
+            if (!version->tables[t].shards[s])
+                continue;
+            const struct tl_merge_state *state =
+                tl_merge_state_get(db, version->tables[t].table_id, s);
+            if (!state) {
+                TL_FAIL(st, TL_LIMIT, "no memory for the state of merges");
+                break;
+            }
+            struct machine *m = &v->machines[v->count++];
+            m->list = version->tables[t].shards[s];
+            m->state = *state;
+            TL_IGNORE(machine_requests_locked(db, m, version->tables[t].table_id, st));
+        }
+    pthread_mutex_unlock(&db->version_lock);
+    for (uint32_t i = 0; i < v->count && st->code == TL_OK; i++)
+        TL_IGNORE(machine_runs(&v->machines[i], st));
+    if (st->code)
+        view_free(v);
+    return st->code;
+}
+
+static struct tl_policy_state policy_of(const struct view *v, const struct machine *m)
+{
+    return (struct tl_policy_state){.runs = m->runs,
+                                    .count = m->run_count,
+                                    .level0_count = m->list->level0_count,
+                                    .shard = m->state.shard,
+                                    .flushed_seal = v->flushed_seal,
+                                    .clock = m->state.clock,
+                                    .done_request = m->state.compacted_seal,
+                                    .requesting = m->state.requesting,
+                                    .requests = m->requests,
+                                    .request_count = m->request_count};
+}
+
+/* ---- a merge begins ---- */
+
+/* Inputs and what their output will say. */
+static enum tl_code work_inputs(struct work *w, const struct machine *m, const uint32_t *places,
+                                uint32_t count, struct tl_status *st)
+{
+    uint32_t total = 0;
+    for (uint32_t i = 0; i < count; i++)
+        total += m->first[places[i] + 1] - m->first[places[i]];
+    w->inputs = calloc((size_t)total + 1, sizeof(struct tl_live_segment *));
+    if (!w->inputs)
+        return TL_FAIL(st, TL_LIMIT, "no memory for the inputs of a merge");
+    w->meta = (struct tl_segment_meta){.table = m->state.table_id,
+                                       .shard = m->state.shard,
+                                       .level = w->runs ? 2 : 1,
+                                       .provenance = {UINT64_MAX, 0, (uint64_t)INT64_MIN, 0}};
+    uint64_t *p = w->meta.provenance;
+    for (uint32_t i = 0; i < count; i++)
+        for (uint32_t k = m->first[places[i]]; k < m->first[places[i] + 1]; k++) {
+            struct tl_live_segment *s = m->list->segments[k];
+            const struct tl_segment_meta *in = &s->info.meta;
+            atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
+            w->inputs[w->input_count++] = s;
+            w->input_rows += s->info.rows;
+            if (in->schema_version > w->meta.schema_version)
+                w->meta.schema_version = in->schema_version;
+            p[0] = in->provenance[0] < p[0] ? in->provenance[0] : p[0];
+            p[3] = in->provenance[1] >= p[1] ? in->provenance[3] : p[3];
+            p[1] = in->provenance[1] > p[1] ? in->provenance[1] : p[1];
+            if ((int64_t)in->provenance[2] > (int64_t)p[2])
+                p[2] = in->provenance[2];
+        }
+    return TL_OK;
+}
+
+/* Cuts the plan anew by part_rows; parts that are there already are not made again. */
+static enum tl_code work_cut(struct tally *db, struct work *w, struct tl_status *st)
+{
+    if (tl_merge_plan_cut(&w->plan, w->inputs, w->input_count, w->part_rows, st))
+        return st->code;
+    w->rollups = calloc((size_t)w->plan.part_count + 1, sizeof(*w->rollups));
+    w->has_rollups = calloc((size_t)w->plan.part_count + 1, sizeof(*w->has_rollups));
+    if (!w->rollups || !w->has_rollups)
+        return TL_FAIL(st, TL_LIMIT, "no memory for the parts of a merge");
+    struct tl_pack_id id = {
+        .kind = TL_PACK_MERGE, .table = w->table_id, .shard = w->shard, .number = 0};
+    for (w->next_part = 0; w->next_part + 1 < w->plan.part_count; w->next_part++) {
+        id.number = tl_merge_pack_number(w->sequence, w->runs, w->next_part);
+        if (!tl_merge_part_is_kept(db, &id))
+            break;
+    }
+    return TL_OK;
+}
+
+static enum tl_code work_partitions(struct work *w, const struct view *v, const struct machine *m,
+                                    int64_t grain_us, struct tl_status *st)
+{
+    if (w->runs) {
+        int64_t min = INT64_MAX;
+        int64_t max = INT64_MIN;
+        for (uint32_t i = 0; i < w->input_count; i++) {
+            const struct tl_segment_info *s = &w->inputs[i]->info;
+            min = s->min_ts < min ? s->min_ts : min;
+            max = s->max_ts > max ? s->max_ts : max;
+        }
+        return tl_merge_plan_add(&w->plan, &w->meta, grain_us, min, max, st);
+    }
+    struct tl_policy_state state = policy_of(v, m);
+    struct tl_policy_month *months = NULL;
+    uint32_t count = 0;
+    uint64_t rows = w->meta.provenance[3] ? w->meta.provenance[3] : TL_PARTITION_ROWS;
+    if (tl_merge_months(w->inputs, w->input_count, &months, &count, st))
+        return st->code;
+    for (uint32_t i = 0; i < count && st->code == TL_OK; i++) {
+        int64_t grain = tl_policy_grain(&state, &months[i], w->meta.provenance[1], rows);
+        TL_IGNORE(
+            tl_merge_plan_add(&w->plan, &w->meta, grain, months[i].min_us, months[i].max_us, st));
+    }
+    free(months);
+    return st->code;
+}
+
+static enum tl_code work_begin(struct tally *db, struct work *w, const struct view *v,
+                               const struct machine *m, struct tl_policy_step *step,
+                               struct tl_status *st)
+{
+    *w = (struct work){.runs = step->kind == TL_POLICY_MERGE,
+                       .table_id = m->state.table_id,
+                       .shard = m->state.shard,
+                       .after = m->state,
+                       .requested = step->request > 0,
+                       .part_rows = TL_PART_ROWS,
+                       .begun_ns = tl_clock_mono_ns(db->clock)};
+    for (uint32_t i = 0; !w->runs && i < step->count; i++)
+        step->inputs[i] = i;
+    if (work_inputs(w, m, step->inputs, step->count, st))
+        goto fail;
+    if (w->runs) {
+        w->sequence = w->after.next_number++;
+        w->after.clock = step->clock;
+        w->after.requesting = step->request ? step->request : w->after.requesting;
+    } else {
+        w->sequence = w->after.level0_seal = w->meta.provenance[1];
+    }
+    for (uint32_t i = 0; i < db->done_part_count; i++) {
+        const struct tl_pack_id *id = &db->done_parts[i].pack->id;
+        if (id->table == w->table_id && id->shard == w->shard &&
+            id->number == tl_merge_pack_number(w->sequence, w->runs, 0))
+            w->part_rows = db->done_parts[i].part_rows;
+    }
+    if (work_partitions(w, v, m, step->grain_us, st) || work_cut(db, w, st))
+        goto fail;
+    w->active = true;
+    return TL_OK;
+fail:
+    work_end(w);
+    return st->code;
+}
+
+/* Fulfilled requests of all machines, in one transaction. */
+static enum tl_code finish_requests(struct tally *db, struct tl_merge_state *const *done,
+                                    uint32_t count, struct tl_status *st)
+{
+    struct tl_buffer edits;
+    tl_buffer_init(&edits, "manifest transaction of requests", TL_MANIFEST_EDIT_BYTES_MAX);
+    for (uint32_t i = 0; i < count; i++)
+        tl_edit_merge(&edits, done[i]);
+    pthread_mutex_lock(&db->manifest_lock);
+    if (!tl_manifest_commit(db, &edits, st)) {
+        pthread_mutex_lock(&db->version_lock);
+        for (uint32_t i = 0; i < count; i++) {
+            struct tl_merge_state *m = tl_merge_state_get(db, done[i]->table_id, done[i]->shard);
+            tl_assert(m != NULL);
+            *m = *done[i];
+            tl_merge_parts_settle(db, m);
+        }
+        tl_requests_settle(db);
+        tl_db_changed_locked(db);
+        pthread_mutex_unlock(&db->version_lock);
+        TL_IGNORE(tl_manifest_roll(db, st));
+    }
+    pthread_mutex_unlock(&db->manifest_lock);
+    tl_buffer_deinit(&edits);
+    return st->code;
+}
+
+/* Requests were cancelled: no machine goes on with them. */
+static enum tl_code cancel_requests(struct tally *db, uint64_t seal, struct tl_status *st)
+{
+    struct work *w = &db->merger->runs;
+    struct view v;
+    if (view_take(db, &v, st))
+        return st->code;
+    struct tl_merge_state **done = calloc((size_t)v.count + 1, sizeof(struct tl_merge_state *));
+    uint32_t count = 0;
+    if (!done) {
+        TL_FAIL(st, TL_LIMIT, "no memory to cancel a request");
+    } else {
+        for (uint32_t i = 0; i < v.count; i++) {
+            struct tl_merge_state *m = &v.machines[i].state;
+            if (m->compacted_seal >= seal)
+                continue;
+            m->compacted_seal = seal;
+            if (w->active && w->requested && w->table_id == m->table_id && w->shard == m->shard)
+                m->next_number++; /* what was made of it is of no use */
+            done[count++] = m;
+        }
+        if (w->active && w->requested)
+            work_end(w);
+        if (count > 0)
+            TL_IGNORE(finish_requests(db, done, count, st));
+    }
+    free(done);
+    view_free(&v);
+    return st->code;
+}
+
+/* ---- choosing ---- */
+
+static enum tl_code begin_level0(struct tally *db, const struct view *v, struct tl_status *st)
+{
+    const struct machine *best = NULL;
+    struct tl_policy_step step, best_step = {.kind = TL_POLICY_NONE};
+    for (uint32_t i = 0; i < v->count; i++) {
+        const struct machine *m = &v->machines[i];
+        struct tl_policy_state state = policy_of(v, m);
+        tl_policy_level0(&state, &step);
+        if (step.kind == TL_POLICY_NONE ||
+            (best && best->list->level0_count >= m->list->level0_count))
+            continue;
+        best = m;
+        best_step = step;
+    }
+    return best ? work_begin(db, &db->merger->level0, v, best, &best_step, st) : TL_OK;
+}
+
+/* Begins a merge of runs; or tells that requests are fulfilled, where nothing is left to merge. */
+static enum tl_code begin_runs(struct tally *db, const struct view *v, bool *did,
+                               struct tl_status *st)
+{
+    struct tl_policy_step step;
+    struct tl_merge_state **done = calloc((size_t)v->count + 1, sizeof(struct tl_merge_state *));
+    uint32_t done_count = 0;
+    if (!done)
+        return TL_FAIL(st, TL_LIMIT, "no memory to look for merges");
+    for (uint32_t i = 0; i < v->count; i++) {
+        uint32_t at = (db->merger->turn + i) % v->count;
+        struct machine *m = &v->machines[at];
+        struct tl_policy_state state = policy_of(v, m);
+        tl_policy_runs(&state, &step);
+        if (step.kind == TL_POLICY_MERGE) {
+            db->merger->turn = at + 1;
+            TL_IGNORE(work_begin(db, &db->merger->runs, v, m, &step, st));
+            done_count = 0;
+            break;
+        }
+        if (step.kind == TL_POLICY_DONE) {
+            m->state.clock = step.clock;
+            m->state.compacted_seal = step.request;
+            done[done_count++] = &m->state;
+        }
+    }
+    if (done_count > 0) {
+        TL_IGNORE(finish_requests(db, done, done_count, st));
+        *did = true;
+    }
+    free(done);
+    return st->code;
 }
 
 /* ---- doing it ---- */
 
-struct inputs {
-    struct tl_live_segment *live[TL_MERGE_INPUTS_MAX]; /* referenced */
-    struct tl_merge_input merge[TL_MERGE_INPUTS_MAX];
-    uint32_t count;
-    uint64_t rows;
-};
-
-static enum tl_code run_merge(struct tally *db, const struct step *step,
-                              const struct tl_segment_list *l, struct inputs *in,
-                              const struct tl_pack_id *id, struct tl_pack_info *info,
-                              struct tl_status *st)
+static enum tl_code merge_part(struct tally *db, struct work *w, struct tl_live_pack **out,
+                               struct tl_status *st)
 {
-    const struct tl_segment_info *first = &in->live[0]->info;
-    const struct tl_segment_info *last = &in->live[in->count - 1]->info;
-    struct tl_segment_meta meta = {
-        .table = step->table_id,
-        .shard = step->shard,
-        .level = step->level0 ? 1 : 2,
-        .start_us = first->meta.start_us,
-        .end_us = first->meta.end_us,
-        .provenance = {first->meta.provenance[0], last->meta.provenance[1], 0, 0}};
-    for (uint32_t i = 0; i < in->count; i++)
-        if (in->live[i]->info.meta.schema_version > meta.schema_version)
-            meta.schema_version = in->live[i]->info.meta.schema_version;
-    struct months months = {.list = NULL};
-    struct partitions parts = {.list = NULL};
-    if (step->level0) {
-        for (uint32_t i = 0; i < in->count; i++)
-            if (scan_months(in->live[i], &months, st))
-                goto done;
-        if (make_partitions(l, &months, &meta, &parts, st))
+    const struct tl_merge_part *part = &w->plan.parts[w->next_part];
+    struct tl_pack_id id = {.kind = TL_PACK_MERGE,
+                            .table = w->table_id,
+                            .shard = w->shard,
+                            .number = tl_merge_pack_number(w->sequence, w->runs, w->next_part)};
+    struct tl_pack_info info = {.segment_count = 0};
+    struct tl_merge_input *inputs = calloc((size_t)w->input_count + 1, sizeof(*inputs));
+    uint32_t count = 0;
+    if (!inputs)
+        return TL_FAIL(st, TL_LIMIT, "no memory for the inputs of a merge");
+    const struct tl_segment_meta *first = &w->plan.partitions[part->first_partition];
+    const struct tl_segment_meta *last = first + part->partition_count - 1;
+    for (uint32_t i = 0; i < w->input_count; i++) {
+        const struct tl_live_segment *s = w->inputs[i];
+        struct tl_merge_input *in = &inputs[count];
+        if (s->info.max_ts < first->start_us || s->info.min_ts >= last->end_us)
+            continue;
+        if (tl_pack_segment(s->pack->pack, s->index, &in->segment, st) ||
+            tl_merge_part_rows(part, in->segment, &in->lo, &in->hi, st))
             goto done;
+        count += in->lo < in->hi;
     }
-    for (uint32_t i = 0; i < in->count; i++)
-        if (tl_pack_segment(in->live[i]->pack->pack, in->live[i]->index, &in->merge[i].segment, st))
-            goto done;
-    struct tl_merge_options options = {
-        .pack = TL_PACK_OPTIONS_COLD, .cancel = &db->closing, .progress_values = &db->merge_values};
-    if (!tl_merge(db->io, id, in->merge, in->count, step->level0 ? parts.list : &meta,
-                  step->level0 ? parts.count : 1, &options, info, st))
-        TL_IGNORE(tl_io_sync_dir(db->io, TL_PACK_DIR, st));
+    struct tl_merge_options options = {.pack = TL_PACK_OPTIONS_COLD,
+                                       .budget = &db->merge_memory,
+                                       .cancel = &db->merge_stop,
+                                       .progress_values = &db->merge_values,
+                                       .leave_others = true};
+    options.pack.omit_empty = true;
+    if (tl_merge(db->io, &id, inputs, count, first, part->partition_count, &options, &info, st))
+        goto done;
+    if (info.segment_count > 0 && (tl_io_sync_dir(db->io, TL_PACK_DIR, st) ||
+                                   tl_live_pack_open(db->io, db->cache, &id, info.hash, out, st)))
+        goto done;
+    atomic_fetch_add_explicit(&db->counters.merge_bytes, info.size, memory_order_relaxed);
 done:
-    free(months.list);
-    free(parts.list);
+    tl_pack_info_deinit(&info);
+    free(inputs);
     return st->code;
 }
 
-/* The transaction and the version. Under version_lock. */
-static enum tl_code install_locked(struct tally *db, const struct step *step,
-                                   const struct inputs *in, struct tl_live_pack *pack,
-                                   const struct tl_pack_info *info,
-                                   const struct tl_rollups_made *rollups, struct tl_status *st)
+/* A part is finished, and others are to come. */
+static enum tl_code keep_part(struct tally *db, struct work *w, struct tl_live_pack *pack,
+                              struct tl_status *st)
 {
-    struct tl_merge_state *m = tl_merge_state_get(db, step->table_id, step->shard);
+    struct tl_buffer edits;
+    tl_buffer_init(&edits, "manifest transaction of a part", TL_MANIFEST_EDIT_BYTES_MAX);
+    tl_edit_part(&edits, pack, w->part_rows);
+    pthread_mutex_lock(&db->manifest_lock);
+    if (!tl_merge_part_keep(db, pack, w->part_rows, st) && !tl_manifest_commit(db, &edits, st))
+        TL_IGNORE(tl_manifest_roll(db, st));
+    pthread_mutex_unlock(&db->manifest_lock);
+    tl_buffer_deinit(&edits);
+    return st->code;
+}
+
+/* The pack of a part: `last` for the last one. NULL: it had no rows. */
+static struct tl_live_pack *part_pack(struct tally *db, const struct work *w, uint32_t part,
+                                      struct tl_live_pack *last)
+{
+    if (part + 1 == w->plan.part_count)
+        return last;
+    uint64_t number = tl_merge_pack_number(w->sequence, w->runs, part);
+    for (uint32_t i = 0; i < db->done_part_count; i++) {
+        const struct tl_pack_id *id = &db->done_parts[i].pack->id;
+        if (id->table == w->table_id && id->shard == w->shard && id->number == number)
+            return db->done_parts[i].pack;
+    }
+    return NULL;
+}
+
+static enum tl_code part_rollups(struct tally *db, struct work *w, uint32_t part,
+                                 struct tl_live_pack *pack, struct tl_status *st)
+{
+    if (!pack || w->has_rollups[part])
+        return TL_OK;
+    if (tl_rollups_make(db, tl_db_schema(db), pack, 0, &db->merge_stop, &w->rollups[part], st)) {
+        tl_rollups_free(&w->rollups[part]);
+        return st->code;
+    }
+    w->has_rollups[part] = true;
+    return TL_OK;
+}
+
+/* The segments of the finished parts and of the last one, with a reference each. */
+static enum tl_code new_segments(struct tally *db, const struct work *w, struct tl_live_pack *last,
+                                 struct tl_live_segment ***out, uint32_t *out_count,
+                                 struct tl_status *st)
+{
+    uint32_t capacity = 0;
+    for (uint32_t i = 0; i < w->plan.part_count; i++)
+        capacity += w->plan.parts[i].partition_count;
+    struct tl_live_segment **added = calloc((size_t)capacity + 1, sizeof(struct tl_live_segment *));
+    uint32_t count = 0;
+    const struct tl_schema *schema = tl_db_schema(db);
+    if (!added)
+        return TL_FAIL(st, TL_LIMIT, "no memory to install a merge");
+    for (uint32_t p = 0; p < w->plan.part_count && st->code == TL_OK; p++) {
+        struct tl_live_pack *pack = part_pack(db, w, p, last);
+        uint32_t segments = pack ? tl_pack_segment_count(pack->pack) : 0;
+        for (uint32_t i = 0; i < segments; i++) {
+            tl_assert(count < capacity);
+            if (tl_live_segment_new(pack, i, &added[count], st))
+                break;
+            if (tl_rollups_attach(&w->rollups[p], schema, added[count++], st))
+                break;
+        }
+    }
+    *out = added;
+    *out_count = count;
+    return st->code;
+}
+
+/* The transaction and the version: all parts take the place of the inputs. */
+static enum tl_code install(struct tally *db, struct work *w, struct tl_live_pack *last,
+                            struct tl_status *st)
+{
     struct tl_version *next = NULL;
-    struct tl_live_segment **added = calloc((size_t)info->segment_count + 1, sizeof(*added));
+    struct tl_live_segment **added = NULL;
     uint32_t added_count = 0;
     struct tl_buffer edits;
     tl_buffer_init(&edits, "manifest transaction of a merge", TL_MANIFEST_EDIT_BYTES_MAX);
-    if (!m || !added) {
-        TL_FAIL(st, TL_LIMIT, "no memory to install a merge");
+    pthread_mutex_lock(&db->manifest_lock);
+    if (new_segments(db, w, last, &added, &added_count, st))
         goto done;
+    /* The other merge under way may have changed what this one does not touch. */
+    pthread_mutex_lock(&db->version_lock);
+    struct tl_merge_state *m = tl_merge_state_get(db, w->table_id, w->shard);
+    struct tl_merge_state after = w->after;
+    tl_assert(m != NULL); /* a machine began this merge */
+    if (w->runs) {
+        after.level0_seal = m->level0_seal;
+    } else {
+        after = *m;
+        after.level0_seal = w->after.level0_seal;
     }
-    struct tl_merge_state changed = *m;
-    if (step->done_request)
-        changed.compacted_seal = step->request;
-    else
-        changed.next_number++;
-    tl_edit_merge(&edits, &changed);
-    for (uint32_t i = 0; i < in->count; i++)
-        tl_edit_remove(&edits, in->live[i]);
-    for (; pack && added_count < info->segment_count; added_count++) {
-        if (tl_live_segment_new(pack, added_count, &added[added_count], st) ||
-            tl_rollups_attach(rollups, tl_current_peek(&db->current)->schema, added[added_count],
-                              st)) {
-            added_count++;
-            goto done;
-        }
-        tl_edit_add(&edits, added[added_count]);
-        pack->live++;
-    }
-    if (!step->done_request) {
-        struct tl_table_version *t;
-        if (tl_version_clone(tl_current_peek(&db->current), &next, st) ||
-            tl_version_table(next, step->table_id, &t, st) ||
-            tl_table_version_replace(t, step->shard, in->live, in->count, added, added_count, st))
-            goto done;
-    }
+    after.compacted_seal = m->compacted_seal;
+    pthread_mutex_unlock(&db->version_lock);
+    tl_edit_merge(&edits, &after);
+    for (uint32_t i = 0; i < w->input_count; i++)
+        tl_edit_remove(&edits, w->inputs[i]);
+    for (uint32_t i = 0; i < added_count; i++)
+        tl_edit_add(&edits, added[i]);
     if (tl_manifest_commit(db, &edits, st))
         goto done;
-    *m = changed;
-    for (uint32_t i = 0; i < in->count; i++)
-        tl_live_segment_dropped(in->live[i]);
-    if (next)
+    pthread_mutex_lock(&db->version_lock);
+    struct tl_table_version *t;
+    if (!tl_version_clone(tl_current_peek(&db->current), &next, st) &&
+        !tl_version_table(next, w->table_id, &t, st) &&
+        !tl_table_version_replace(t, w->shard, w->inputs, w->input_count, added, added_count, st)) {
+        for (uint32_t i = 0; i < added_count; i++)
+            added[i]->pack->live++;
+        for (uint32_t i = 0; i < w->input_count; i++)
+            tl_live_segment_dropped(w->inputs[i]);
+        m = tl_merge_state_get(db, w->table_id, w->shard);
+        tl_assert(m != NULL);
+        *m = after;
+        tl_merge_parts_settle(db, m);
         tl_current_publish(&db->current, next);
-    next = NULL;
-    if (tl_manifest_wants_checkpoint(db->manifest))
+        next = NULL;
+        tl_db_changed_locked(db);
+    }
+    pthread_mutex_unlock(&db->version_lock);
+    if (st->code == TL_OK)
         TL_IGNORE(tl_manifest_roll(db, st));
 done:
+    pthread_mutex_unlock(&db->manifest_lock);
     tl_version_unref(next);
     for (uint32_t i = 0; i < added_count; i++)
         tl_live_segment_unref(added[i]);
@@ -360,121 +653,158 @@ done:
     return st->code;
 }
 
-/* The next step of any table and shard; its inputs are referenced. */
-static bool find_step(struct tally *db, struct step *step, struct inputs *in,
-                      struct tl_version **version)
+static void count_merge(struct tally *db, const struct work *w)
 {
-    bool found = false;
-    pthread_mutex_lock(&db->version_lock);
-    struct tl_version *v = tl_current_peek(&db->current);
-    uint64_t request = db->flushed_seal >= db->compact_seal ? db->compact_seal : 0;
-    for (uint32_t t = 0; t < v->table_count && !found; t++)
-        for (uint32_t s = 0; s < v->shard_count && !found; s++) {
-            struct tl_merge_state *m = tl_merge_state_get(db, v->tables[t].table_id, s);
-            found = m && pick(v->tables[t].shards[s], m, request, step);
-            if (!found)
-                continue;
-            in->count = step->count;
-            in->rows = 0;
-            for (uint32_t i = 0; i < step->count; i++) {
-                in->live[i] = v->tables[t].shards[s]->segments[step->first + i];
-                in->rows += in->live[i]->info.rows;
-                in->merge[i] = (struct tl_merge_input){.segment = NULL};
-                atomic_fetch_add_explicit(&in->live[i]->refs, 1, memory_order_relaxed);
-            }
-        }
-    pthread_mutex_unlock(&db->version_lock);
-    if (found)
-        *version = tl_current_acquire(&db->current); /* keeps the list that partitions are cut by */
-    return found;
+    uint64_t us = (tl_clock_mono_ns(db->clock) - w->begun_ns) / 1000;
+    tl__histogram_add(&db->counters.merge, us);
+    atomic_fetch_add_explicit(&db->counters.merges, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&db->counters.merged_rows, w->input_rows, memory_order_relaxed);
+    atomic_fetch_add_explicit(&db->counters.merge_us, us, memory_order_relaxed);
 }
 
-enum tl_code tl_merge_step(struct tally *db, bool *did, struct tl_status *st)
+/* The part did not fit into the merge's memory: smaller ones, from the beginning. */
+static enum tl_code cut_smaller(struct tally *db, struct work *w, struct tl_status *st)
 {
-    struct step step = {.count = 0};
-    struct inputs in = {.count = 0};
-    struct tl_version *version = NULL;
-    struct tl_pack_info info = {.segment_count = 0};
+    struct tl_segment_meta *partitions = w->plan.partitions;
+    uint32_t count = w->plan.partition_count;
+    uint32_t capacity = w->plan.partition_capacity;
+    work_forget_rollups(w);
+    w->plan.partitions = NULL;
+    tl_merge_plan_deinit(&w->plan);
+    w->plan.partitions = partitions;
+    w->plan.partition_count = count;
+    w->plan.partition_capacity = capacity;
+    w->part_rows /= 4;
+    struct tl_merge_state gone = {.table_id = w->table_id,
+                                  .shard = w->shard,
+                                  .next_number = w->runs ? w->sequence + 1 : 0,
+                                  .level0_seal = w->runs ? 0 : w->sequence};
+    tl_merge_parts_settle(db, &gone);
+    tl_db_log(db, TL_LEVEL_WARN, "merge_smaller_parts", "parts of %llu rows: %s",
+              (unsigned long long)w->part_rows, st->text);
+    tl_status_clear(st);
+    if (work_cut(db, w, st))
+        work_end(w);
+    return st->code;
+}
+
+static enum tl_code work_go_on(struct tally *db, struct work *w, struct tl_status *st)
+{
     struct tl_live_pack *pack = NULL;
-    uint64_t begun = tl_clock_mono_ns(db->clock);
+    if (merge_part(db, w, &pack, st)) {
+        if (st->code == TL_LIMIT && strstr(st->text, db->merge_memory.name) &&
+            w->part_rows / 4 >= TL_PART_ROWS_MIN)
+            return cut_smaller(db, w, st);
+        return st->code;
+    }
+    bool last = w->next_part + 1 == w->plan.part_count;
+    for (uint32_t i = last ? 0 : w->next_part; i <= w->next_part && st->code == TL_OK; i++)
+        TL_IGNORE(part_rollups(db, w, i, i == w->next_part ? pack : part_pack(db, w, i, NULL), st));
+    if (st->code) {
+        /* The part is made again. */
+        if (pack)
+            atomic_store_explicit(&pack->obsolete, true, memory_order_relaxed);
+    } else if (!last) {
+        if (!pack || !keep_part(db, w, pack, st))
+            w->next_part++;
+    } else if (!install(db, w, pack, st)) {
+        count_merge(db, w);
+        work_end(w);
+    }
+    tl_live_pack_unref(pack);
+    return st->code;
+}
+
+enum tl_code tl_merge_step(struct tally *db, bool level0_only, bool *did, struct tl_status *st)
+{
+    struct tl_merger *g = db->merger;
+    *did = false;
     if (tl_event_ids_wants_rebuild(db->state.ids)) {
-        version = tl_current_acquire(&db->current);
+        struct tl_version *version = tl_current_acquire(&db->current);
         TL_IGNORE(tl_event_ids_rebuild(db->state.ids, version, &db->closing, st));
         tl_version_unref(version);
-        version = NULL;
         if (st->code)
             return st->code;
     }
-    struct tl_rollups_made rollups = {.list = NULL};
-    *did = find_step(db, &step, &in, &version);
-    if (!*did)
+    if (!g->level0.active) {
+        struct view v;
+        if (view_take(db, &v, st))
+            return st->code;
+        TL_IGNORE(begin_level0(db, &v, st));
+        if (st->code == TL_OK && !g->level0.active && !level0_only && !g->runs.active)
+            TL_IGNORE(begin_runs(db, &v, did, st));
+        view_free(&v);
+    }
+    struct work *w = g->level0.active ? &g->level0 : &g->runs;
+    if (st->code == TL_OK && w->active && (!level0_only || w == &g->level0)) {
+        *did = true;
+        TL_IGNORE(work_go_on(db, w, st));
+    } else if (st->code == TL_OK && !*did && !level0_only) {
+        /* It replaces live segments by like ones, hence not while a merge knows them. */
         return tl_rollup_step(db, did, st);
-    if (!step.done_request) {
-        pthread_mutex_lock(&db->version_lock);
-        struct tl_merge_state *m = tl_merge_state_get(db, step.table_id, step.shard);
-        struct tl_pack_id id = {.kind = TL_PACK_MERGE,
-                                .table = step.table_id,
-                                .shard = step.shard,
-                                .number = m->next_number};
-        pthread_mutex_unlock(&db->version_lock);
-        const struct tl_table_version *t = tl_version_find(version, step.table_id);
-        if (run_merge(db, &step, t->shards[step.shard], &in, &id, &info, st))
-            goto done;
-        if (info.segment_count > 0 &&
-            (tl_live_pack_open(db->io, db->cache, &id, info.hash, &pack, st) ||
-             tl_rollups_make(db, version->schema, pack, 0, &db->closing, &rollups, st)))
-            goto done;
     }
-    pthread_mutex_lock(&db->version_lock);
-    TL_IGNORE(install_locked(db, &step, &in, pack, &info, &rollups, st));
-    tl_db_changed_locked(db);
-    pthread_mutex_unlock(&db->version_lock);
-    if (st->code == TL_OK && !step.done_request) {
-        uint64_t us = (tl_clock_mono_ns(db->clock) - begun) / 1000;
-        tl__histogram_add(&db->counters.merge, us);
-        atomic_fetch_add_explicit(&db->counters.merges, 1, memory_order_relaxed);
-        atomic_fetch_add_explicit(&db->counters.merged_rows, in.rows, memory_order_relaxed);
-        atomic_fetch_add_explicit(&db->counters.merge_us, us, memory_order_relaxed);
-        atomic_fetch_add_explicit(&db->counters.merge_bytes, info.size, memory_order_relaxed);
-    }
-done:
-    for (uint32_t i = 0; i < in.count; i++)
-        tl_live_segment_unref(in.live[i]);
-    tl_version_unref(version);
-    tl_rollups_free(&rollups);
-    tl_live_pack_unref(pack);
-    tl_pack_info_deinit(&info);
     if (st->code)
         tl_status_wrap(st, "merging segments");
     return st->code;
 }
 
+/* Waits for a change, at most a moment when `briefly`. */
+static void wait_for_change(struct tally *db, uint64_t seen, bool briefly)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += 100000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    pthread_mutex_lock(&db->version_lock);
+    while (db->generation == seen) {
+        if (!briefly)
+            pthread_cond_wait(&db->version_changed, &db->version_lock);
+        else if (pthread_cond_timedwait(&db->version_changed, &db->version_lock, &until))
+            break;
+    }
+    pthread_mutex_unlock(&db->version_lock);
+}
+
 void tl_merger_main(void *arg)
 {
     struct tally *db = arg;
+    uint64_t cancelled = 0;
     for (;;) {
+        struct tl_status st = TL_STATUS_INIT;
+        bool did = false;
         pthread_mutex_lock(&db->version_lock);
         uint64_t seen = db->generation; /* what changes from here on is looked at again */
+        uint64_t cancel = db->cancelled_seal;
+        bool stop = atomic_load_explicit(&db->closing, memory_order_relaxed) ||
+                    atomic_load_explicit(&db->poisoned, memory_order_relaxed);
+        if (!stop) /* relaxed: what asked for it is under the lock */
+            atomic_store_explicit(&db->merge_stop, false, memory_order_relaxed);
         pthread_mutex_unlock(&db->version_lock);
-        bool did = false;
-        struct tl_status st = TL_STATUS_INIT;
-        if (atomic_load_explicit(&db->closing, memory_order_relaxed) ||
-            atomic_load_explicit(&db->poisoned, memory_order_relaxed))
+        if (stop)
             return;
-        if (tl_merge_step(db, &did, &st)) {
-            if (st.code != TL_CANCELLED && st.code != TL_FULL)
-                tl_db_poison(db, &st);
-            if (st.code != TL_FULL)
-                return;
+        if (cancel > cancelled && !cancel_requests(db, cancel, &st))
+            cancelled = cancel;
+        if (st.code == TL_OK)
+            TL_IGNORE(tl_merge_step(db, false, &did, &st));
+        switch (st.code) {
+        case TL_OK:
+        case TL_CANCELLED:
+            if (st.code == TL_OK && !did)
+                wait_for_change(db, seen, false);
+            break;
+        case TL_FULL:
             /* Nothing is lost: the inputs are still live. Try again when something has changed. */
             tl_db_log(db, TL_LEVEL_WARN, "merge_disk_full", "%s", st.text);
-            did = false;
+            wait_for_change(db, seen, false);
+            break;
+        case TL_LIMIT:
+            tl_db_log(db, TL_LEVEL_WARN, "merge_memory_full", "%s", st.text);
+            wait_for_change(db, seen, true);
+            break;
+        default:
+            tl_db_poison(db, &st);
+            return;
         }
-        if (did)
-            continue;
-        pthread_mutex_lock(&db->version_lock);
-        while (db->generation == seen)
-            pthread_cond_wait(&db->version_changed, &db->version_lock);
-        pthread_mutex_unlock(&db->version_lock);
     }
 }

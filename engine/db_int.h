@@ -7,11 +7,12 @@
  *   merger       one merge at a time
  *   callers      queries over snapshots, submissions into the queue
  *
- * Shared and mutable, with its lock: the submission queue (queue_lock) · current version (an atomic
- * word; edits, the manifest and the pending seals under version_lock) · published (atomic) ·
- * counters (relaxed atomics) · the poison (version_lock, and an atomic flag).
- * Lock order: version_lock before queue_lock; neither is held during I/O but for the manifest's,
- * which is written under version_lock so that its order is the order of versions.
+ * Shared and mutable, with its lock: the submission queue (queue_lock) · the manifest, and which
+ * segments are live (manifest_lock, held while the manifest is written, so that its order is the
+ * order of versions) · current version (an atomic word; changed under version_lock), pending seals,
+ * requests, state of merges (version_lock) · published (atomic) · counters (relaxed atomics) · the
+ * poison (version_lock, and an atomic flag). Lock order: manifest_lock, version_lock, queue_lock.
+ * Only manifest_lock is held during I/O; the log thread and queries never take it.
  */
 #ifndef TALLY_ENGINE_DB_INT_H
 #define TALLY_ENGINE_DB_INT_H
@@ -22,6 +23,7 @@
 #include "base/clock.h"
 #include "base/random.h"
 #include "base/thread.h"
+#include "engine/merge_policy.h"
 #include "engine/state.h"
 #include "engine/tally.h"
 #include "engine/version.h"
@@ -31,12 +33,7 @@
 #include "storage/manifest.h"
 
 enum {
-    TL_LEVEL0_MERGE = 4,      /* level-0 segments of a shard that make a merge */
-    TL_LEVEL0_MAX = 8,        /* more than this many: no batch is taken until one is merged */
-    TL_RUNS_MERGE = 4,        /* runs of like size in a partition that make a merge */
-    TL_RUNS_MAX = 12,         /* runs of a partition, whatever their size */
-    TL_PENDING_SEALS_MAX = 2, /* sealed sets waiting for their flush */
-    TL_PARTITION_ROWS = 500000,
+    TL_PENDING_SEALS_MAX = 2,  /* sealed sets waiting for their flush */
     TL_HISTOGRAM_BUCKETS = 28, /* powers of two of microseconds */
 };
 
@@ -90,11 +87,32 @@ struct tl_item {
     struct tl_status st;
 };
 
-/* Per (table, shard): what merging has come to. Under version_lock. */
+/* Per (table, shard): what merging has come to (engine/merge_policy.h). Changed by the merger,
+ * under version_lock. */
 struct tl_merge_state {
     uint32_t table_id, shard;
-    uint64_t next_number;    /* of a merge pack */
+    uint64_t next_number;    /* of a merge of runs */
+    uint64_t level0_seal;    /* level 0 is merged up to this seal */
+    uint64_t clock;          /* the seal up to which runs have been looked at */
+    uint64_t requesting;     /* the request that was begun last */
     uint64_t compacted_seal; /* requests up to this seal are done */
+};
+
+/* A request to merge everything up to a seal, as the log had it. */
+struct tl_compact_request {
+    uint64_t seal;
+    int64_t log_time_us;
+    uint32_t table_count;
+    struct tl_request_table { /* those with a number of their own */
+        uint32_t table_id;
+        uint32_t partition_rows;
+    } * tables; /* owned */
+};
+
+/* A finished part of a merge that is not installed yet. */
+struct tl_done_part {
+    struct tl_live_pack *pack;
+    uint64_t part_rows; /* what the plan was cut by */
 };
 
 struct tally {
@@ -118,6 +136,7 @@ struct tally {
     struct tl_current current;
     _Atomic uint64_t published; /* release: every row up to it is in place */
 
+    pthread_mutex_t manifest_lock;
     pthread_mutex_t version_lock;
     pthread_cond_t version_changed; /* a flush, a merge, a poison, a close */
     uint64_t generation;            /* counts these changes */
@@ -126,14 +145,22 @@ struct tally {
     uint64_t flushed_seal, flushed_position;
     int64_t flushed_log_time_us;
     struct tl_producers flushed_producers; /* windows as of the last flush: the manifest's */
-    uint64_t compact_seal;                 /* requested */
+    uint64_t compact_seal;                 /* of the newest request */
+    uint64_t cancelled_seal;               /* requests up to this seal were cancelled */
+    struct tl_compact_request *requests;   /* not fulfilled by all, ascending */
+    uint32_t request_count;
     struct tl_merge_state *merges;
     uint32_t merge_count;
+    struct tl_merger *merger;        /* compact.c */
+    struct tl_done_part *done_parts; /* by pack number; the merger's */
+    uint32_t done_part_count;
     struct tl_status poison;
     _Atomic bool poisoned;
     _Atomic bool closing;
     _Atomic uint64_t trim_to;      /* for the log thread */
     _Atomic uint64_t merge_values; /* progress of the merge that runs */
+    _Atomic bool merge_stop; /* ends the merge that runs: closing, or a request was cancelled */
+    struct tl_budget merge_memory; /* of the merge that runs */
 
     pthread_mutex_t queue_lock;
     pthread_cond_t queue_changed;
@@ -176,10 +203,38 @@ TL_CHECK enum tl_code tl_flush_seal(struct tally *db, struct tl_seal *seal, stru
 void tl_seal_push(struct tally *db, struct tl_seal *seal); /* takes the seal */
 
 /* compact.c */
+TL_CHECK enum tl_code tl_merger_new(struct tally *db, struct tl_status *st);
+void tl_merger_free(struct tally *db);
 void tl_merger_main(void *arg); /* the database */
-/* One step, if there is one to do. */
-TL_CHECK enum tl_code tl_merge_step(struct tally *db, bool *did, struct tl_status *st);
+/* One part of one merge, if there is one to do; with `level0_only`, only what level 0 needs. The
+ * merger's thread, or the one that has no merger beside it. */
+TL_CHECK enum tl_code tl_merge_step(struct tally *db, bool level0_only, bool *did,
+                                    struct tl_status *st);
+/* Would a flush of the seal give a shard more than TL_LEVEL0_MAX level-0 segments? */
+bool tl_level0_is_full(struct tally *db, const struct tl_seal *seal);
+
+/* merge_state.c: what is kept of merges; under version_lock, parts by the merger alone */
 struct tl_merge_state *tl_merge_state_get(struct tally *db, uint32_t table_id, uint32_t shard);
+/* A request as of `schema`; one that is not newer than the last is ignored. */
+TL_CHECK enum tl_code tl_request_add(struct tally *db, uint64_t seal, int64_t log_time_us,
+                                     const struct tl_schema *schema, struct tl_status *st);
+/* Takes over request->tables. */
+TL_CHECK enum tl_code tl_request_put(struct tally *db, struct tl_compact_request *request,
+                                     struct tl_status *st);
+/* Forgets the requests that every shard of every table has fulfilled. */
+void tl_requests_settle(struct tally *db);
+void tl_requests_free(struct tally *db);
+/* The number of the pack with a part of a merge: of level 0 up to a seal, or of runs. */
+uint64_t tl_merge_pack_number(uint64_t sequence, bool runs, uint32_t part);
+uint64_t tl_merge_pack_merge(uint64_t number); /* the same for all parts of a merge */
+bool tl_merge_pack_is_over(const struct tl_merge_state *m, uint64_t number);
+/* Parts that are finished but not installed: by the merger, and as the manifest has them. */
+TL_CHECK enum tl_code tl_merge_part_keep(struct tally *db, struct tl_live_pack *pack,
+                                         uint64_t part_rows, struct tl_status *st);
+/* Is the pack one of these? */
+bool tl_merge_part_is_kept(struct tally *db, const struct tl_pack_id *id);
+/* Drops those of merges that are installed, or that will never be. */
+void tl_merge_parts_settle(struct tally *db, const struct tl_merge_state *m);
 
 /* edits.c: the manifest's edits */
 enum tl_edit {
@@ -194,6 +249,7 @@ enum tl_edit {
     TL_EDIT_VIEWS = 9,
     TL_EDIT_ROLLUP = 10,
     TL_EDIT_FORGET_VIEW = 11,
+    TL_EDIT_PART = 12,
 };
 void tl_edit_database(struct tl_buffer *out, const struct tally *db);
 /* The segment with its rollups. */
@@ -205,12 +261,13 @@ void tl_edit_views(struct tl_buffer *out, const struct tl_schema *schema);
 void tl_edit_remove(struct tl_buffer *out, const struct tl_live_segment *s);
 void tl_edit_low_water(struct tl_buffer *out, const struct tl_seal *s);
 void tl_edit_merge(struct tl_buffer *out, const struct tl_merge_state *m);
-void tl_edit_compact(struct tl_buffer *out, uint64_t seal);
-/* Appends a transaction. Under version_lock. */
+void tl_edit_compact(struct tl_buffer *out, const struct tl_compact_request *r);
+void tl_edit_part(struct tl_buffer *out, const struct tl_live_pack *pack, uint64_t part_rows);
+/* Appends a transaction. Under manifest_lock, as the next two. */
 TL_CHECK enum tl_code tl_manifest_commit(struct tally *db, struct tl_buffer *edits,
                                          struct tl_status *st);
-/* Writes a checkpoint. Under version_lock, when the current version is what the transactions say.
- */
+/* Writes a checkpoint when the transactions since the last one have outgrown it; called when the
+ * current version is what they say. */
 TL_CHECK enum tl_code tl_manifest_roll(struct tally *db, struct tl_status *st);
 /* Reads the manifest into a database that is being opened. */
 TL_CHECK enum tl_code tl_manifest_load(struct tally *db, enum tl_manifest_mode mode,

@@ -111,13 +111,31 @@ void tl_edit_merge(struct tl_buffer *out, const struct tl_merge_state *m)
     tl_buffer_put_u32(out, m->table_id);
     tl_buffer_put_u32(out, m->shard);
     tl_buffer_put_u64(out, m->next_number);
+    tl_buffer_put_u64(out, m->level0_seal);
+    tl_buffer_put_u64(out, m->clock);
+    tl_buffer_put_u64(out, m->requesting);
     tl_buffer_put_u64(out, m->compacted_seal);
 }
 
-void tl_edit_compact(struct tl_buffer *out, uint64_t seal)
+void tl_edit_compact(struct tl_buffer *out, const struct tl_compact_request *r)
 {
     tl_buffer_put_u8(out, TL_EDIT_COMPACT);
-    tl_buffer_put_u64(out, seal);
+    tl_buffer_put_u64(out, r->seal);
+    tl_buffer_put_u64(out, (uint64_t)r->log_time_us);
+    tl_buffer_put_u32(out, r->table_count);
+    for (uint32_t i = 0; i < r->table_count; i++) {
+        tl_buffer_put_u32(out, r->tables[i].table_id);
+        tl_buffer_put_u32(out, r->tables[i].partition_rows);
+    }
+}
+
+void tl_edit_part(struct tl_buffer *out, const struct tl_live_pack *pack, uint64_t part_rows)
+{
+    tl_buffer_put_u8(out, TL_EDIT_PART);
+    put_pack_id(out, &pack->id);
+    tl_buffer_put_u64(out, pack->size);
+    tl_buffer_put(out, pack->hash, sizeof(pack->hash));
+    tl_buffer_put_u64(out, part_rows);
 }
 
 /* ---- writing ---- */
@@ -132,13 +150,14 @@ static enum tl_code put_edit(struct tl_manifest_writer *w, struct tl_buffer *b,
 
 struct checkpoint {
     struct tally *db;
-    struct tl_buffer *producers; /* windows as of the low-water mark, as edits */
+    const struct tl_version *version;
+    const struct tl_buffer *state;     /* requests and the state of merges, as edits */
+    const struct tl_buffer *producers; /* windows as of the low-water mark, as edits */
 };
 
-static enum tl_code put_segments(struct tally *db, struct tl_manifest_writer *w,
+static enum tl_code put_segments(const struct tl_version *v, struct tl_manifest_writer *w,
                                  struct tl_buffer *b, struct tl_status *st)
 {
-    const struct tl_version *v = tl_current_peek(&db->current);
     for (uint32_t t = 0; t < v->table_count; t++)
         for (uint32_t k = 0; k < v->shard_count; k++) {
             const struct tl_segment_list *l = v->tables[t].shards[k];
@@ -163,10 +182,7 @@ static enum tl_code write_state(void *context, struct tl_manifest_writer *w, str
                            .number = db->flushed_seal,
                            .log_time_us = db->flushed_log_time_us};
     tl_edit_low_water(&b, &mark);
-    tl_edit_compact(&b, db->compact_seal);
-    for (uint32_t i = 0; i < db->merge_count; i++)
-        tl_edit_merge(&b, &db->merges[i]);
-    const struct tl_schema *schema = tl_current_peek(&db->current)->schema;
+    const struct tl_schema *schema = c->version->schema;
     tl_buffer_put_u8(&b, TL_EDIT_TABLES);
     tl_buffer_put_u32(&b, schema->table_count);
     for (uint32_t i = 0; i < schema->table_count; i++)
@@ -174,7 +190,13 @@ static enum tl_code write_state(void *context, struct tl_manifest_writer *w, str
     tl_edit_views(&b, schema);
     enum tl_code rc = put_edit(w, &b, st);
     if (!rc)
-        rc = put_segments(db, w, &b, st);
+        rc = put_segments(c->version, w, &b, st);
+    if (!rc && c->state->size > 0)
+        rc = tl_manifest_put(w, tl_buffer_slice(c->state), st);
+    for (uint32_t i = 0; !rc && i < db->done_part_count; i++) {
+        tl_edit_part(&b, db->done_parts[i].pack, db->done_parts[i].part_rows);
+        rc = put_edit(w, &b, st);
+    }
     /* The windows are the log thread's; what the manifest needs of them is kept as the edits of
      * each flush, newest last. */
     if (!rc && c->producers->size > 0)
@@ -186,14 +208,27 @@ static enum tl_code write_state(void *context, struct tl_manifest_writer *w, str
 enum tl_code tl_manifest_roll(struct tally *db, struct tl_status *st)
 {
     struct tl_buffer producers;
+    struct tl_buffer state;
+    if (!tl_manifest_wants_checkpoint(db->manifest))
+        return TL_OK;
     tl_buffer_init(&producers, "producers' windows", TL_MANIFEST_EDIT_BYTES_MAX);
+    tl_buffer_init(&state, "state of merges", TL_MANIFEST_EDIT_BYTES_MAX);
     tl_buffer_put_u8(&producers, TL_EDIT_PRODUCERS);
     tl_producers_encode(&db->flushed_producers, true, &producers);
-    struct checkpoint c = {db, &producers};
-    if (!tl_buffer_check(&producers, st) &&
+    struct tl_version *version = tl_current_acquire(&db->current);
+    struct checkpoint c = {db, version, &state, &producers};
+    pthread_mutex_lock(&db->version_lock);
+    for (uint32_t i = 0; i < db->request_count; i++)
+        tl_edit_compact(&state, &db->requests[i]);
+    for (uint32_t i = 0; i < db->merge_count; i++)
+        tl_edit_merge(&state, &db->merges[i]);
+    pthread_mutex_unlock(&db->version_lock);
+    if (!tl_buffer_check(&producers, st) && !tl_buffer_check(&state, st) &&
         tl_manifest_checkpoint(db->manifest, write_state, &c, st))
         tl_status_wrap(st, "writing a checkpoint of the manifest");
+    tl_version_unref(version);
     tl_buffer_deinit(&producers);
+    tl_buffer_deinit(&state);
     return st->code;
 }
 
@@ -230,10 +265,19 @@ struct entry {
     struct rollup_entry *rollups;
 };
 
+/* A finished part of a merge. */
+struct part {
+    struct tl_pack_id id;
+    uint64_t size, part_rows;
+    uint8_t hash[16];
+};
+
 struct load {
     struct tally *db;
     struct entry *entries;
     uint32_t count, capacity;
+    struct part *parts; /* those of a (table, shard) and sequence cut alike */
+    uint32_t part_count;
 };
 
 static bool same_pack(const struct tl_pack_id *a, const struct tl_pack_id *b)
@@ -343,6 +387,78 @@ static enum tl_code load_remove(struct load *l, struct tl_reader *r, struct tl_s
     return TL_FAIL(st, TL_CORRUPT, "the manifest removes a segment that it does not have");
 }
 
+/* A part that was cut otherwise than those before takes their place. */
+static enum tl_code load_part(struct load *l, struct tl_reader *r, struct tl_status *st)
+{
+    struct part p = {.id = get_pack_id(r)};
+    p.size = tl_read_u64(r);
+    struct tl_slice hash = tl_read_bytes(r, 16);
+    p.part_rows = tl_read_u64(r);
+    if (r->failed || p.part_rows == 0 || p.id.kind != TL_PACK_MERGE ||
+        p.id.shard >= l->db->shard_count)
+        return TL_FAIL(st, TL_CORRUPT, "the manifest names a part with impossible fields");
+    memcpy(p.hash, hash.data, sizeof(p.hash));
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < l->part_count; i++) {
+        const struct part *old = &l->parts[i];
+        bool same = old->id.table == p.id.table && old->id.shard == p.id.shard &&
+                    tl_merge_pack_merge(old->id.number) == tl_merge_pack_merge(p.id.number);
+        if (!same || (old->part_rows == p.part_rows && old->id.number != p.id.number))
+            l->parts[kept++] = l->parts[i];
+    }
+    l->part_count = kept;
+    struct part *parts = realloc(l->parts, ((size_t)kept + 1) * sizeof(*parts));
+    if (!parts)
+        return TL_FAIL(st, TL_LIMIT, "no memory for the manifest's parts");
+    l->parts = parts;
+    parts[l->part_count++] = p;
+    return TL_OK;
+}
+
+/* Parts of merges that are not installed are kept, so that these go on where they ended. One that
+ * is not there was dropped before a crash, and its merge begins anew. */
+static enum tl_code open_parts(struct load *l, struct tl_status *st)
+{
+    struct tally *db = l->db;
+    for (uint32_t i = 0; i < l->part_count && st->code == TL_OK; i++) {
+        const struct part *p = &l->parts[i];
+        struct tl_merge_state *m = tl_merge_state_get(db, p->id.table, p->id.shard);
+        struct tl_live_pack *pack = NULL;
+        if (!m)
+            return TL_FAIL(st, TL_LIMIT, "no memory for the state of merges");
+        if (tl_merge_pack_is_over(m, p->id.number))
+            continue;
+        if (tl_live_pack_open(db->io, db->cache, &p->id, p->hash, &pack, st)) {
+            if (st->code == TL_NOT_FOUND)
+                tl_status_clear(st);
+            continue;
+        }
+        if (pack->size != p->size)
+            TL_FAIL(st, TL_CORRUPT, "a finished part of a merge has another size");
+        else
+            TL_IGNORE(tl_merge_part_keep(db, pack, p->part_rows, st));
+        tl_live_pack_unref(pack);
+    }
+    return st->code;
+}
+
+static enum tl_code load_request(struct tally *db, struct tl_reader *r, struct tl_status *st)
+{
+    struct tl_compact_request q = {.seal = tl_read_u64(r)};
+    q.log_time_us = (int64_t)tl_read_u64(r);
+    q.table_count = tl_read_u32(r);
+    if (r->failed || q.table_count > TL_TABLES_MAX)
+        return TL_FAIL(st, TL_CORRUPT, "the manifest has a request with impossible fields");
+    q.tables = calloc((size_t)q.table_count + 1, sizeof(*q.tables));
+    if (!q.tables)
+        return TL_FAIL(st, TL_LIMIT, "no memory for a request to compact");
+    for (uint32_t i = 0; i < q.table_count; i++) {
+        q.tables[i].table_id = tl_read_u32(r);
+        q.tables[i].partition_rows = tl_read_u32(r);
+    }
+    return tl_request_put(db, &q, st);
+}
+
 static enum tl_code load_tables(struct tally *db, struct tl_reader *r, struct tl_status *st)
 {
     uint32_t count = tl_read_u32(r);
@@ -406,11 +522,19 @@ static enum tl_code load_edit(void *context, struct tl_slice payload, struct tl_
             if (!m)
                 return TL_FAIL(st, TL_LIMIT, "no memory for the state of merges");
             m->next_number = tl_read_u64(&r);
+            m->level0_seal = tl_read_u64(&r);
+            m->clock = tl_read_u64(&r);
+            m->requesting = tl_read_u64(&r);
             m->compacted_seal = tl_read_u64(&r);
             break;
         }
         case TL_EDIT_COMPACT:
-            db->compact_seal = tl_read_u64(&r);
+            if (load_request(db, &r, st))
+                return st->code;
+            break;
+        case TL_EDIT_PART:
+            if (load_part(l, &r, st))
+                return st->code;
             break;
         default:
             return TL_FAIL(st, TL_UNSUPPORTED,
@@ -532,14 +656,16 @@ enum tl_code tl_manifest_load(struct tally *db, enum tl_manifest_mode mode, stru
     if (tl_version_new(db->shard_count, db->state.schemas.current, &v, st))
         goto done;
     v->base_position = db->flushed_position;
-    if (open_entries(&l, v, st)) {
+    if (open_entries(&l, v, st) || (!db->options.read_only && open_parts(&l, st))) {
         tl_version_unref(v);
         goto done;
     }
     tl_current_init(&db->current, v);
+    tl_requests_settle(db);
 done:
     for (uint32_t i = 0; i < l.count; i++)
         free(l.entries[i].rollups);
     free(l.entries);
+    free(l.parts);
     return st->code;
 }

@@ -375,7 +375,9 @@ static enum tl_code write_memtable(struct tally *db, struct tl_pack_writer *pack
                                        .level = 0,
                                        .start_us = INT64_MIN,
                                        .end_us = INT64_MAX,
-                                       .provenance = {seal->number, seal->number, 0, 0}};
+                                       .provenance = {seal->number, seal->number,
+                                                      (uint64_t)seal->log_time_us,
+                                                      table->partition_rows}};
         if (make_order(&w, m, s, st) || tl_pack_segment_begin(pack, &meta, rows, st))
             goto done;
         for (uint32_t i = 0; i < table->storage_count; i++)
@@ -395,6 +397,7 @@ static enum tl_code write_pack(struct tally *db, const struct tl_pack_id *id,
                                struct tl_status *st)
 {
     struct tl_pack_options options = TL_PACK_OPTIONS_HOT;
+    options.omit_empty = true;
     struct tl_pack_writer *w = NULL;
     if (tl_pack_create(db->io, id, &options, &w, st))
         return st->code;
@@ -411,28 +414,66 @@ fail:
     return st->code;
 }
 
-/* The transaction and the version. Under version_lock. */
-static enum tl_code install_locked(struct tally *db, const struct tl_seal *seal,
+/* The segments of the pack, with a reference each, and their rollups. */
+static enum tl_code new_segments(struct tally *db, struct tl_live_pack *pack, uint32_t count,
+                                 const struct tl_rollups_made *rollups,
+                                 struct tl_live_segment ***out, struct tl_status *st)
+{
+    struct tl_live_segment **list = calloc((size_t)count + 1, sizeof(struct tl_live_segment *));
+    if (!list)
+        return TL_FAIL(st, TL_LIMIT, "no memory for the segments of a flush");
+    *out = list;
+    const struct tl_schema *schema = tl_db_schema(db);
+    for (uint32_t i = 0; i < count; i++)
+        if (tl_live_segment_new(pack, i, &list[i], st) ||
+            tl_rollups_attach(rollups, schema, list[i], st))
+            return st->code;
+    return TL_OK;
+}
+
+/* The version that follows: with the segments, without the memtables. Under version_lock. */
+static enum tl_code publish_locked(struct tally *db, const struct tl_seal *seal,
+                                   struct tl_live_segment *const *segments, uint32_t count,
+                                   struct tl_status *st)
+{
+    struct tl_version *next;
+    struct tl_table_version *t;
+    if (tl_version_clone(tl_current_peek(&db->current), &next, st))
+        return st->code;
+    for (uint32_t i = 0; i < count && st->code == TL_OK; i++)
+        if (!tl_version_table(next, segments[i]->info.meta.table, &t, st))
+            TL_IGNORE(tl_table_version_replace(t, segments[i]->info.meta.shard, NULL, 0,
+                                               &segments[i], 1, st));
+    for (uint32_t i = 0; i < seal->count && st->code == TL_OK; i++)
+        if (!tl_version_table(next, tl_memtable_table_id(seal->memtables[i]), &t, st))
+            tl_table_version_remove(t, seal->memtables[i]);
+    if (st->code) {
+        tl_version_unref(next);
+        return st->code;
+    }
+    next->base_position = seal->position;
+    db->flushed_position = seal->position;
+    db->flushed_seal = seal->number;
+    db->flushed_log_time_us = seal->log_time_us;
+    tl_current_publish(&db->current, next);
+    /* release: the log thread reads it with acquire and trims */
+    atomic_store_explicit(&db->trim_to, seal->position, memory_order_release);
+    return TL_OK;
+}
+
+/* The transaction, and then the version. Under manifest_lock. */
+static enum tl_code install_locked(struct tally *db, struct tl_seal *seal,
                                    struct tl_live_pack *pack, const struct tl_pack_info *info,
                                    const struct tl_rollups_made *rollups, struct tl_status *st)
 {
-    struct tl_version *next;
-    if (tl_version_clone(tl_current_peek(&db->current), &next, st))
-        return st->code;
+    uint32_t count = pack ? info->segment_count : 0;
+    struct tl_live_segment **segments = NULL;
     struct tl_buffer edits;
     tl_buffer_init(&edits, "manifest transaction of a flush", TL_MANIFEST_EDIT_BYTES_MAX);
-    for (uint32_t i = 0; pack && i < info->segment_count; i++) {
-        struct tl_live_segment *s = NULL;
-        struct tl_table_version *t;
-        if (tl_live_segment_new(pack, i, &s, st) ||
-            tl_rollups_attach(rollups, next->schema, s, st) ||
-            tl_version_table(next, s->info.meta.table, &t, st) ||
-            tl_table_version_replace(t, s->info.meta.shard, NULL, 0, &s, 1, st)) {
-            tl_live_segment_unref(s);
-            goto done;
-        }
-        tl_edit_add(&edits, s);
-        tl_live_segment_unref(s);
+    if (new_segments(db, pack, count, rollups, &segments, st))
+        goto done;
+    for (uint32_t i = 0; i < count; i++) {
+        tl_edit_add(&edits, segments[i]);
         pack->live++;
     }
     if (seal->tables.size > 0) {
@@ -444,27 +485,30 @@ static enum tl_code install_locked(struct tally *db, const struct tl_seal *seal,
     tl_buffer_put_u8(&edits, TL_EDIT_PRODUCERS);
     tl_buffer_put(&edits, seal->producers.data, seal->producers.size);
     tl_edit_low_water(&edits, seal);
+    /* Requests before the mark would not be replayed: the manifest has them from now on. */
+    pthread_mutex_lock(&db->version_lock);
+    for (uint32_t i = 0; i < db->request_count; i++)
+        tl_edit_compact(&edits, &db->requests[i]);
+    pthread_mutex_unlock(&db->version_lock);
     struct tl_reader r = tl_reader_of(tl_buffer_slice(&seal->producers));
     if (tl_manifest_commit(db, &edits, st) || tl_producers_decode(&db->flushed_producers, &r, st))
         goto done;
-    for (uint32_t i = 0; i < seal->count; i++) {
-        struct tl_table_version *t;
-        if (tl_version_table(next, tl_memtable_table_id(seal->memtables[i]), &t, st))
-            goto done;
-        tl_table_version_remove(t, seal->memtables[i]);
+    pthread_mutex_lock(&db->version_lock);
+    if (!publish_locked(db, seal, segments, count, st)) {
+        tl_assert(!db->seals || db->seals == seal);
+        if (db->seals == seal) {
+            db->seals = seal->next;
+            db->seal_count--;
+        }
+        tl_db_changed_locked(db);
     }
-    next->base_position = seal->position;
-    db->flushed_position = seal->position;
-    db->flushed_seal = seal->number;
-    db->flushed_log_time_us = seal->log_time_us;
-    tl_current_publish(&db->current, next);
-    next = NULL;
-    /* release: the log thread reads it with acquire and trims */
-    atomic_store_explicit(&db->trim_to, seal->position, memory_order_release);
-    if (tl_manifest_wants_checkpoint(db->manifest))
+    pthread_mutex_unlock(&db->version_lock);
+    if (st->code == TL_OK)
         TL_IGNORE(tl_manifest_roll(db, st));
 done:
-    tl_version_unref(next);
+    for (uint32_t i = 0; segments && i < count; i++)
+        tl_live_segment_unref(segments[i]);
+    free(segments);
     tl_buffer_deinit(&edits);
     return st->code;
 }
@@ -494,17 +538,10 @@ enum tl_code tl_flush_seal(struct tally *db, struct tl_seal *seal, struct tl_sta
     for (uint32_t i = 0; i < seal->count; i++)
         if (tl_event_ids_flushed(db->state.ids, seal->memtables[i], st))
             goto done;
-    pthread_mutex_lock(&db->version_lock);
-    if (!install_locked(db, seal, pack, &info, &rollups, st)) {
-        tl_assert(!db->seals || db->seals == seal);
-        if (db->seals == seal) {
-            db->seals = seal->next;
-            db->seal_count--;
-        }
+    pthread_mutex_lock(&db->manifest_lock);
+    if (!install_locked(db, seal, pack, &info, &rollups, st))
         tl_seal_free(seal);
-        tl_db_changed_locked(db);
-    }
-    pthread_mutex_unlock(&db->version_lock);
+    pthread_mutex_unlock(&db->manifest_lock);
     if (st->code == TL_OK) {
         uint64_t us = (tl_clock_mono_ns(db->clock) - begun) / 1000;
         tl__histogram_add(&db->counters.flush, us);
@@ -543,8 +580,13 @@ void tl_flusher_main(void *arg)
         while (!db->seals && !atomic_load_explicit(&db->closing, memory_order_relaxed))
             pthread_cond_wait(&db->version_changed, &db->version_lock);
         struct tl_seal *seal = db->seals;
-        bool stop = atomic_load_explicit(&db->closing, memory_order_relaxed) ||
-                    atomic_load_explicit(&db->poisoned, memory_order_relaxed);
+        bool stop = false;
+        for (;; pthread_cond_wait(&db->version_changed, &db->version_lock)) {
+            stop = atomic_load_explicit(&db->closing, memory_order_relaxed) ||
+                   atomic_load_explicit(&db->poisoned, memory_order_relaxed);
+            if (stop || !tl_level0_is_full(db, seal))
+                break;
+        }
         pthread_mutex_unlock(&db->version_lock);
         if (stop)
             return;

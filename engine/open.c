@@ -194,7 +194,8 @@ static bool pack_is_live(struct tally *db, const char *name)
                 if (is_named(l->segments[i], name))
                     return true;
         }
-    return false;
+    struct tl_pack_id id;
+    return tl_pack_name_parse(name, &id) && tl_merge_part_is_kept(db, &id);
 }
 
 static enum tl_code remove_orphans(struct tally *db, struct tl_status *st)
@@ -248,12 +249,16 @@ static enum tl_code replay_record(struct tally *db, const struct tl_log_record *
     case TL_RECORD_COMPACT:
         if (tl_state_apply_compact(s, record->body, record->position, st))
             return st->code;
-        db->compact_seal = s->compact_seal;
-        return TL_OK;
+        return tl_request_add(db, s->compact_seal, s->compact_log_time_us, s->compact_schema, st);
     case TL_RECORD_SEAL:
         if (tl_state_apply_seal(s, record->body, record->position, &seal, st) ||
             tl_writer_publish_version(db, st))
             return st->code;
+        for (bool did = true; did && tl_level0_is_full(db, seal);)
+            if (tl_merge_step(db, true, &did, st)) {
+                tl_seal_free(seal);
+                return st->code;
+            }
         if (tl_flush_seal(db, seal, st)) {
             tl_seal_free(seal);
             return st->code;
@@ -337,6 +342,8 @@ static enum tl_code load(struct tally *db, struct tl_status *st)
         free(db->merges);
         db->merges = NULL;
         db->merge_count = 0;
+        tl_requests_free(db);
+        db->compact_seal = 0;
         if (tl_state_init(&db->state, st) || tl_producers_init(&db->flushed_producers, st))
             return st->code;
     }
@@ -421,6 +428,7 @@ enum tl_code tally_open(const char *dir, const struct tally_options *options, st
     struct tally *db = calloc(1, sizeof(*db));
     if (!db)
         return TL_FAIL(st, TL_LIMIT, "no memory to open a database");
+    pthread_mutex_init(&db->manifest_lock, NULL);
     pthread_mutex_init(&db->version_lock, NULL);
     pthread_mutex_init(&db->queue_lock, NULL);
     pthread_mutex_init(&db->cursors_lock, NULL);
@@ -431,6 +439,7 @@ enum tl_code tally_open(const char *dir, const struct tally_options *options, st
         tl_producers_init(&db->flushed_producers, st) || open_io(db, dir, st))
         goto fail;
     tl_budget_init(&db->memory, "server memory", db->options.memory_bytes / 8 * 3, NULL);
+    tl_budget_init(&db->merge_memory, "merge memory", db->options.memory_bytes / 8, &db->memory);
     tl_budget_init(&db->ingest, "ingest memory", db->options.memory_bytes / 8, &db->memory);
     if (tl_cache_new(db->options.memory_bytes / 4, &db->cache, st))
         goto fail;
@@ -439,7 +448,7 @@ enum tl_code tally_open(const char *dir, const struct tally_options *options, st
          tl_io_ensure_dir(db->io, TL_PACK_DIR, st) || tl_io_ensure_dir(db->io, "rejects", st) ||
          tl_io_sync_dir(db->io, "", st)))
         goto fail;
-    if (recover(db, st) || start_threads(db, st))
+    if (tl_merger_new(db, st) || recover(db, st) || start_threads(db, st))
         goto fail;
     *out = db;
     return TL_OK;
@@ -456,6 +465,7 @@ void tally_close(struct tally *db)
     pthread_mutex_lock(&db->version_lock);
     pthread_mutex_lock(&db->queue_lock);
     atomic_store_explicit(&db->closing, true, memory_order_release);
+    atomic_store_explicit(&db->merge_stop, true, memory_order_relaxed);
     pthread_cond_broadcast(&db->queue_changed);
     pthread_mutex_unlock(&db->queue_lock);
     tl_db_changed_locked(db);
@@ -468,6 +478,7 @@ void tally_close(struct tally *db)
         next = s->next;
         tl_seal_free(s);
     }
+    tl_merger_free(db);
     tl_current_deinit(&db->current);
     tl_log_close(db->log);
     tl_manifest_close(db->manifest);
@@ -477,8 +488,10 @@ void tally_close(struct tally *db)
     tl_state_deinit(&db->state);
     tl_producers_deinit(&db->flushed_producers);
     free(db->merges);
+    tl_requests_free(db);
     if (db->own_io)
         tl_io_free(db->io);
+    pthread_mutex_destroy(&db->manifest_lock);
     pthread_mutex_destroy(&db->version_lock);
     pthread_mutex_destroy(&db->queue_lock);
     pthread_mutex_destroy(&db->cursors_lock);

@@ -145,22 +145,37 @@ static enum tl_code change_shard(struct tl_table_version *t, uint32_t shard, con
     return st->code;
 }
 
-/* One transaction and one version. Under version_lock. */
+/* Puts the lists of segments that `from` has into a version cloned later. */
+static void move_lists(struct tl_version *from, struct tl_version *to)
+{
+    for (uint32_t t = 0; t < from->table_count; t++)
+        for (uint32_t k = 0; k < to->table_count; k++) {
+            if (to->tables[k].table_id != from->tables[t].table_id)
+                continue;
+            struct tl_segment_list **swap = to->tables[k].shards;
+            to->tables[k].shards = from->tables[t].shards;
+            from->tables[t].shards = swap;
+        }
+}
+
+/* One transaction and one version. Under manifest_lock: no other thread changes a list of segments,
+ * but the log thread may publish memtables meanwhile. */
 static enum tl_code change_locked(struct tally *db, const struct change *c, struct tl_status *st)
 {
-    struct tl_version *next;
+    struct tl_version *lists = NULL;
+    struct tl_version *next = NULL;
+    struct tl_version *old = tl_current_acquire(&db->current);
     struct tl_buffer edits;
-    if (tl_version_clone(tl_current_peek(&db->current), &next, st))
-        return st->code;
     tl_buffer_init(&edits, "manifest transaction of a rollup", TL_MANIFEST_EDIT_BYTES_MAX);
+    if (tl_version_clone(old, &lists, st))
+        goto done;
     if (c->forget)
         tl_edit_forget_view(&edits, c->forget);
-    for (uint32_t t = 0; t < next->table_count && st->code == TL_OK; t++)
-        for (uint32_t s = 0; s < next->shard_count && st->code == TL_OK; s++)
-            TL_IGNORE(change_shard(&next->tables[t], s, c, next->schema, &edits, st));
+    for (uint32_t t = 0; t < lists->table_count && st->code == TL_OK; t++)
+        for (uint32_t s = 0; s < lists->shard_count && st->code == TL_OK; s++)
+            TL_IGNORE(change_shard(&lists->tables[t], s, c, lists->schema, &edits, st));
     if (st->code || (edits.size > 0 && tl_manifest_commit(db, &edits, st)))
         goto done;
-    const struct tl_version *old = tl_current_peek(&db->current);
     for (uint32_t t = 0; c->forget && t < old->table_count; t++)
         for (uint32_t s = 0; s < old->shard_count; s++) {
             const struct tl_segment_list *l = old->tables[t].shards[s];
@@ -170,12 +185,18 @@ static enum tl_code change_locked(struct tally *db, const struct change *c, stru
                     pack_dropped(r->segment->pack);
             }
         }
-    tl_current_publish(&db->current, next);
-    next = NULL;
-    if (tl_manifest_wants_checkpoint(db->manifest))
+    pthread_mutex_lock(&db->version_lock);
+    if (!tl_version_clone(tl_current_peek(&db->current), &next, st)) {
+        move_lists(lists, next);
+        tl_current_publish(&db->current, next);
+        tl_db_changed_locked(db);
+    }
+    pthread_mutex_unlock(&db->version_lock);
+    if (st->code == TL_OK)
         TL_IGNORE(tl_manifest_roll(db, st));
 done:
-    tl_version_unref(next);
+    tl_version_unref(lists);
+    tl_version_unref(old);
     tl_buffer_deinit(&edits);
     return st->code;
 }
@@ -235,10 +256,9 @@ enum tl_code tl_rollup_step(struct tally *db, bool *did, struct tl_status *st)
     struct change change = {.forget = todo.forget, .base = todo.base, .made = &made};
     if (todo.forget ||
         !tl_rollups_make(db, todo.schema, todo.base, todo.view, &db->closing, &made, st)) {
-        pthread_mutex_lock(&db->version_lock);
+        pthread_mutex_lock(&db->manifest_lock);
         TL_IGNORE(change_locked(db, &change, st));
-        tl_db_changed_locked(db);
-        pthread_mutex_unlock(&db->version_lock);
+        pthread_mutex_unlock(&db->manifest_lock);
     }
     tl_rollups_free(&made);
     tl_live_pack_unref(todo.base);

@@ -15,7 +15,7 @@
  * from rows, too.
  *
  * Ownership  made rollups are the caller's until they are freed; attaching takes references.
- * Threads    making: the flusher, the merger; no lock is held. Attaching: under version_lock.
+ * Threads    making: the flusher, the merger; no lock is held. Attaching: under manifest_lock.
  * Errors     what reading and writing packs answers; TL_CANCELLED.
  */
 #ifndef TALLY_ENGINE_ROLLUP_STORE_H

@@ -329,13 +329,28 @@ enum tl_code tl_schema_create_events(struct tl_schema_store *s, struct tl_status
     return tl_schema_create_table(s, "events", defs, sizeof(defs) / sizeof(defs[0]), 1, st);
 }
 
-/* u32 id, u32 schema version, u32 next column id, string name, u32 columns; per column u32 id,
- * u8 kind, u8 scale, u8 not null, string name. */
+enum tl_code tl_schema_set_partition_rows(struct tl_schema_store *s, uint32_t table_id,
+                                          uint32_t rows, struct tl_status *st)
+{
+    const struct tl_table *old = tl_schema_by_id(s->current, table_id);
+    tl_assert(old != NULL);
+    struct tl_table *t = tl_arena_calloc(&s->arena, 1, sizeof(*t), st);
+    if (!t)
+        return st->code;
+    *t = *old;
+    t->schema_version = old->schema_version + 1;
+    t->partition_rows = rows;
+    return install(s, t, st);
+}
+
+/* u32 id, u32 schema version, u32 next column id, u32 rows of a partition, string name, u32
+ * columns; per column u32 id, u8 kind, u8 scale, u8 not null, string name. */
 void tl_table_encode(const struct tl_table *t, struct tl_buffer *out)
 {
     tl_buffer_put_u32(out, t->info.id);
     tl_buffer_put_u32(out, t->schema_version);
     tl_buffer_put_u32(out, t->next_column_id);
+    tl_buffer_put_u32(out, t->partition_rows);
     tl_buffer_put_string(out, tl_slice_str(t->info.name));
     tl_buffer_put_u32(out, t->info.column_count);
     for (uint32_t i = 0; i < t->info.column_count; i++) {
@@ -356,6 +371,7 @@ enum tl_code tl_schema_apply(struct tl_schema_store *s, struct tl_reader *r, str
     t->info.id = tl_read_u32(r);
     t->schema_version = tl_read_u32(r);
     t->next_column_id = tl_read_u32(r);
+    t->partition_rows = tl_read_u32(r);
     struct tl_slice name = tl_read_string(r);
     uint32_t count = tl_read_u32(r);
     if (r->failed || t->info.id == 0 || name.size == 0 || name.size > TL_NAME_BYTES_MAX ||

@@ -33,7 +33,8 @@ struct tl_table {
     struct tl_table_info info; /* as a query sees it */
     uint32_t schema_version;   /* grows with every change of this table */
     uint32_t next_column_id;
-    uint32_t storage_count;         /* columns as they are stored, ascending by id */
+    uint32_t partition_rows; /* a partition is expected to hold as many; 0: TL_PARTITION_ROWS */
+    uint32_t storage_count;  /* columns as they are stored, ascending by id */
     struct tl_column_info *storage; /* PROPS as two TEXT columns; names are not set */
     int32_t event_id_column;        /* index into info.columns, or -1 */
 };
@@ -62,6 +63,9 @@ void tl_schema_store_deinit(struct tl_schema_store *s);
 TL_CHECK enum tl_code tl_schema_create_table(struct tl_schema_store *s, const char *name,
                                              const struct tl_column_def *defs, uint32_t count,
                                              uint32_t id, struct tl_status *st);
+/* The version in which the table has this number of rows to a partition; 0: the default. */
+TL_CHECK enum tl_code tl_schema_set_partition_rows(struct tl_schema_store *s, uint32_t table_id,
+                                                   uint32_t rows, struct tl_status *st);
 TL_CHECK enum tl_code tl_schema_add_column(struct tl_schema_store *s, uint32_t table_id,
                                            const struct tl_column_def *def, struct tl_status *st);
 /* The version with the built-in table `events`. */

@@ -260,6 +260,8 @@ enum tl_code tl_state_apply_compact(struct tl_state *s, struct tl_slice record, 
     if (r.failed || seal > s->seal_number)
         return TL_FAIL(st, TL_CORRUPT, "a compaction request names a seal that is not there");
     s->compact_seal = seal;
+    s->compact_log_time_us = s->log_time_us;
+    s->compact_schema = s->schemas.current;
     s->position = position;
     return TL_OK;
 }

@@ -71,15 +71,17 @@ struct tl_state {
     struct tl_schema_store schemas;
     struct tl_producers producers;
     struct tl_event_ids *ids;
-    struct tl_current *current; /* whose segments event ids are looked for in; borrowed, set
-                                   before the first batch */
-    uint64_t position;          /* of the last record applied */
-    int64_t log_time_us;        /* greatest received_at */
-    uint64_t seal_number;       /* of the last seal */
-    uint64_t compact_seal;      /* seals up to this one are asked to be merged whole */
-    bool tables_changed;        /* a TABLE record since the last seal */
-    uint32_t shard_count;       /* set by the opener before the first batch */
-    struct tl_slab_pool *slabs; /* memory of memtables */
+    struct tl_current *current;  /* whose segments event ids are looked for in; borrowed, set
+                                    before the first batch */
+    uint64_t position;           /* of the last record applied */
+    int64_t log_time_us;         /* greatest received_at */
+    uint64_t seal_number;        /* of the last seal */
+    uint64_t compact_seal;       /* seals up to this one are asked to be merged whole … */
+    int64_t compact_log_time_us; /* … as of then */
+    const struct tl_schema *compact_schema; /* the same */
+    bool tables_changed;                    /* a TABLE record since the last seal */
+    uint32_t shard_count;                   /* set by the opener before the first batch */
+    struct tl_slab_pool *slabs;             /* memory of memtables */
     uint32_t active_count;
     struct tl_memtable *active[TL_TABLES_MAX]; /* ascending by table id */
     /* Memtables made since the taker last emptied the list (they are also in `active`). */

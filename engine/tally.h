@@ -157,11 +157,14 @@ TALLY_API TL_CHECK enum tl_code tally_value_print(const struct tl_vector *v, uin
 
 /* Seals the memtables and waits until they are segments. */
 TALLY_API TL_CHECK enum tl_code tally_flush(struct tally *db, struct tl_status *st);
-/* Flushes, then merges every partition to one segment; waits. `progress` may be NULL. */
+/* Flushes, then merges until each partition has its final grain and is one run; waits. `progress`
+ * may be NULL. */
 TALLY_API TL_CHECK enum tl_code tally_compact(struct tally *db,
                                               void (*progress)(void *arg, uint64_t rows_done,
                                                                uint64_t rows_total),
                                               void *arg, struct tl_status *st);
+/* Ends all such compactions: they answer TL_CANCELLED. What is merged stays merged. */
+TALLY_API void tally_compact_cancel(struct tally *db);
 /* Checks every checksum and invariant of log, manifest and packs. Appends a JSON report; TL_CORRUPT
  * with the first finding when there is one. */
 TALLY_API TL_CHECK enum tl_code

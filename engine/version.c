@@ -219,7 +219,8 @@ void tl_table_version_remove(struct tl_table_version *t, const struct tl_memtabl
     }
 }
 
-/* Level 0 by seal, then partitions by start; runs of a partition by their newest seal. */
+/* Level 0 by seal, then partitions by start and length; runs of a partition by their newest seal,
+ * the segments of a run by their keys. */
 static int segment_order(const void *a, const void *b)
 {
     const struct tl_segment_info *x = &(*(struct tl_live_segment *const *)a)->info;
@@ -230,9 +231,15 @@ static int segment_order(const void *a, const void *b)
         return x0 ? -1 : 1;
     if (!x0 && x->meta.start_us != y->meta.start_us)
         return x->meta.start_us < y->meta.start_us ? -1 : 1;
+    if (!x0 && x->meta.end_us != y->meta.end_us)
+        return x->meta.end_us < y->meta.end_us ? -1 : 1;
     if (x->meta.provenance[1] != y->meta.provenance[1])
         return x->meta.provenance[1] < y->meta.provenance[1] ? -1 : 1;
-    return 0;
+    if (x->min_merchant != y->min_merchant)
+        return x->min_merchant < y->min_merchant ? -1 : 1;
+    if (x->max_merchant != y->max_merchant)
+        return x->max_merchant < y->max_merchant ? -1 : 1;
+    return x->min_ts < y->min_ts ? -1 : x->min_ts > y->min_ts;
 }
 
 enum tl_code tl_table_version_replace(struct tl_table_version *t, uint32_t shard,

@@ -61,7 +61,8 @@ struct tl_live_segment {
                                       rows until the segment's rollup is made */
 };
 
-/* Level 0 oldest first, then partitions by start, runs of one partition oldest first. */
+/* Level 0 oldest first, then partitions by start and length, runs of one partition oldest first; a
+ * run is one or more segments with disjoint ranges of keys, ascending. */
 struct tl_segment_list {
     _Atomic uint32_t refs;
     uint32_t count;

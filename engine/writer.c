@@ -615,10 +615,13 @@ static void complete_in_flight(struct writer *w)
     }
     pthread_mutex_lock(&db->version_lock);
     if (db->compact_seal < db->state.compact_seal) {
-        db->compact_seal = db->state.compact_seal;
+        TL_IGNORE(tl_request_add(db, db->state.compact_seal, db->state.compact_log_time_us,
+                                 db->state.compact_schema, &st));
         tl_db_changed_locked(db);
     }
     pthread_mutex_unlock(&db->version_lock);
+    if (st.code)
+        tl_db_poison(db, &st);
     finish_group(w, g);
 }
 
