@@ -28,11 +28,8 @@ enum { DEFAULT_SHARDS = 8, SHARDS_MAX = 256, LOAD_TRIES = 8 };
 #define DEFAULT_SEAL_AGE 600000
 /* Twice the largest batch: what lies idle stays small beside the data. */
 #define DEFAULT_LOG_FILE (2ULL * TALLY_BATCH_BYTES_MAX)
-/* As many as a busy server fills between two flushes are used again and again; one is kept when
- * it closes. */
-enum { LOG_SPARES = 16 };
-#define LOG_DIR   "log"
-#define LOCK_FILE "LOCK"
+#define LOG_DIR          "log"
+#define LOCK_FILE        "LOCK"
 
 const char *tally_version(void)
 {
@@ -158,6 +155,7 @@ static enum tl_code create(struct tally *db, struct tl_status *st)
     db->shard_count = db->options.shards;
     if (tl_random_seed_from_os(&db->log_id, st) ||
         tl_schema_create_events(&db->state.schemas, st) ||
+        tl_view_create_builtin(&db->state.schemas, st) ||
         tl_version_new(db->shard_count, db->state.schemas.current, &v, st))
         return st->code;
     tl_current_init(&db->current, v);
@@ -368,8 +366,7 @@ static enum tl_code recover(struct tally *db, struct tl_status *st)
         return st->code;
     struct tl_log_options options = {
         .file_bytes = db->options.log_file_bytes ? db->options.log_file_bytes : DEFAULT_LOG_FILE,
-        .spare_files = LOG_SPARES,
-        .spare_files_closed = 1,
+        .spare_files = 1,
         .log_id = db->log_id,
         .known_durable = db->flushed_position};
     struct tl_log_recovered recovered;
@@ -392,20 +389,6 @@ static enum tl_code recover(struct tally *db, struct tl_status *st)
     return TL_OK;
 }
 
-/* Both stand back behind the log, the loop and queries: were they to fall behind, the log thread
- * waits for them and their turn comes (TL_PENDING_SEALS_MAX, TL_LEVEL0_MAX). */
-static void flusher(void *db)
-{
-    tl_thread_stand_back(4);
-    tl_flusher_main(db);
-}
-
-static void merger(void *db)
-{
-    tl_thread_stand_back(8);
-    tl_merger_main(db);
-}
-
 static enum tl_code start_threads(struct tally *db, struct tl_status *st)
 {
     if (db->options.query_threads > 1 &&
@@ -417,9 +400,9 @@ static enum tl_code start_threads(struct tally *db, struct tl_status *st)
         return st->code;
     if (db->options.no_background)
         return TL_OK;
-    if (tl_thread_start(&db->flush_thread, "tally-flush", flusher, db, st))
+    if (tl_thread_start(&db->flush_thread, "tally-flush", tl_flusher_main, db, st))
         return st->code;
-    return tl_thread_start(&db->merge_thread, "tally-merge", merger, db, st);
+    return tl_thread_start(&db->merge_thread, "tally-merge", tl_merger_main, db, st);
 }
 
 enum tl_code tally_open(const char *dir, const struct tally_options *options, struct tally **out,

@@ -113,11 +113,19 @@ enum tl_code tl_rollup_source_of(struct tl_rollup_source *out, const struct tl_v
                                  struct tl_status *st)
 {
     out->dicts = tl_arena_calloc(arena, view->slot_count + 1u, sizeof(*out->dicts), st);
-    out->hashes = tl_arena_calloc(arena, view->slot_count + 1u, sizeof(*out->hashes), st);
-    if (!out->dicts || !out->hashes)
+    if (!out->dicts)
         return st->code;
     for (uint32_t i = 0; i < view->slot_count; i++)
         out->dicts[i] = tl_rollup_reader_dict(r, i);
+    return tl_rollup_source_hashes(out, view, arena, st);
+}
+
+enum tl_code tl_rollup_source_hashes(struct tl_rollup_source *out, const struct tl_view *view,
+                                     struct tl_arena *arena, struct tl_status *st)
+{
+    out->hashes = tl_arena_calloc(arena, view->slot_count + 1u, sizeof(*out->hashes), st);
+    if (!out->hashes)
+        return st->code;
     for (uint32_t agg = 0; agg < view->agg_count; agg++) {
         uint32_t slot = view->agg_slot[agg];
         const struct tl_dict *d = slot == UINT32_MAX ? NULL : out->dicts[slot];

@@ -56,5 +56,9 @@ void tl_rollup_reader_close(struct tl_rollup_reader *r);
 TL_CHECK enum tl_code tl_rollup_source_of(struct tl_rollup_source *out, const struct tl_view *view,
                                           const struct tl_rollup_reader *r, struct tl_arena *arena,
                                           struct tl_status *st);
+/* The second half of that, when the dictionaries were set. */
+TL_CHECK enum tl_code tl_rollup_source_hashes(struct tl_rollup_source *s,
+                                              const struct tl_view *view, struct tl_arena *arena,
+                                              struct tl_status *st);
 
 #endif

@@ -18,7 +18,7 @@
 
 #include "base/assert.h"
 #include "engine/db_int.h"
-#include "engine/rollup.h"
+#include "engine/rollup_scan.h"
 
 enum { MORSEL_ROWS = 65536, SCAN_ARENA_CHUNK = 32768 };
 
@@ -66,9 +66,8 @@ struct morsel_state {
     struct tl_vector *vectors;
     struct tl_cursor *cursors; /* 2 × column_count, then the one of ts */
     bool *cursor_open;
-    struct tl_parents parents; /* of mapped columns, for all cursors */
-    int16_t **props_memo;      /* per column: keys code -> index of the key, -1 none, -2 unknown */
-    uint32_t at;               /* next row */
+    int16_t **props_memo; /* per column: keys code -> index of the key, -1 none, -2 unknown */
+    uint32_t at;          /* next row */
     const struct work *work;
     struct tl_read_stats stats;
     uint64_t rows, blocks_pruned, memtable_rows;
@@ -92,6 +91,7 @@ struct tl_scan {
     struct morsel_state *free_morsels;
     struct tl_scan_stats stats;
     struct tl_budget *budget;
+    struct tl_rollup_scan *rollup; /* of a view: it does all; else NULL */
 };
 
 /* ---- opening ---- */
@@ -422,8 +422,6 @@ static enum tl_code scan_open(struct tl_source *source, const struct tl_scan_spe
                               struct tl_scan **out, struct tl_status *st)
 {
     struct tl_db_source *src = (struct tl_db_source *)source;
-    if (tl_view_by_id(src->snapshot.version->schema, spec->table_id))
-        return TL_FAIL(st, TL_UNSUPPORTED, "reading a materialized view is not supported yet");
     struct tl_scan_spec narrowed = *spec;
     struct tl_scan *scan = calloc(1, sizeof(*scan));
     if (!scan)
@@ -453,6 +451,14 @@ static enum tl_code scan_open(struct tl_source *source, const struct tl_scan_spe
         narrowed.merchant_count = 1;
     }
     scan->all_merchants = narrowed.merchant_count == 0;
+    const struct tl_view *view = tl_view_by_id(src->snapshot.version->schema, spec->table_id);
+    if (view && empty) {
+        narrowed.ts_min_us = 1;
+        narrowed.ts_max_us = 0;
+    }
+    if (view && tl_rollup_scan_open(&src->snapshot, view, &narrowed, &scan->rollup, st))
+        goto fail;
+    empty = empty || view;
     if (!empty && open_all(scan, &narrowed, st))
         goto fail;
     *out = scan;
@@ -497,6 +503,8 @@ static struct morsel_state *take_morsel(struct tl_scan *scan, struct tl_status *
 static enum tl_code scan_next_morsel(struct tl_scan *scan, struct tl_morsel *out, bool *found,
                                      struct tl_status *st)
 {
+    if (scan->rollup)
+        return tl_rollup_scan_next_morsel(scan->rollup, out, found, st);
     *found = scan->next_work < scan->work_count;
     if (!*found)
         return TL_OK;
@@ -627,9 +635,6 @@ static enum tl_code read_cursor(const struct tl_scan *scan, struct morsel_state 
         if (tl_cursor_init(&m->cursors[slot], c, dict, &m->arena, &m->stats, st))
             return st->code;
         m->cursors[slot].once = scan->all_merchants;
-        m->cursors[slot].parents = &m->parents;
-        m->parents.once = scan->all_merchants;
-        m->parents.stats = &m->stats;
         m->cursor_open[slot] = true;
     }
     return tl_cursor_read(&m->cursors[slot], lo, hi, NULL, out, st);
@@ -806,6 +811,8 @@ static enum tl_code scan_next_chunk(struct tl_scan *scan, struct tl_morsel *mors
                                     struct tl_arena *arena, struct tl_chunk *out,
                                     struct tl_status *st)
 {
+    if (scan->rollup)
+        return tl_rollup_scan_next_chunk(scan->rollup, morsel, out, st);
     struct morsel_state *m = morsel->impl;
     uint32_t rows = 0;
     enum tl_code rc = m->work->segment ? segment_chunk(scan, m, arena, &rows, st)
@@ -819,13 +826,16 @@ static enum tl_code scan_next_chunk(struct tl_scan *scan, struct tl_morsel *mors
 
 static void scan_close_morsel(struct tl_scan *scan, struct tl_morsel *morsel)
 {
+    if (scan->rollup) {
+        tl_rollup_scan_close_morsel(scan->rollup, morsel);
+        return;
+    }
     struct morsel_state *m = morsel->impl;
     if (!m)
         return;
     for (uint32_t i = 0; i < 2 * scan->column_count + 1; i++)
         if (m->cursor_open[i])
             tl_cursor_close(&m->cursors[i]);
-    tl_parents_close(&m->parents);
     pthread_mutex_lock(&scan->lock);
     scan->stats.rows_scanned += m->rows;
     scan->stats.memtable_rows += m->memtable_rows;
@@ -843,6 +853,10 @@ static void scan_close_morsel(struct tl_scan *scan, struct tl_morsel *morsel)
 
 static void scan_stats(const struct tl_scan *scan, struct tl_scan_stats *out)
 {
+    if (scan->rollup) {
+        tl_rollup_scan_stats(scan->rollup, out);
+        return;
+    }
     *out = scan->stats;
     for (uint32_t i = 0; i < scan->segment_count; i++)
         for (uint32_t k = 0; k < 2 * scan->column_count && scan->segments[i]->columns; k++)
@@ -862,6 +876,7 @@ static void scan_close(struct tl_scan *scan)
         tl_arena_deinit(&m->arena);
         free(m);
     }
+    tl_rollup_scan_close(scan->rollup);
     tl_arena_deinit(&scan->arena);
     pthread_mutex_destroy(&scan->lock);
     free(scan);

@@ -528,6 +528,9 @@ static void print_scan(const struct tl_run *run, int indent, struct tl_buffer *o
                      (unsigned long long)s.memtable_rows);
     tl_buffer_printf(out, "%*sRows scanned: %llu\n", indent, "",
                      (unsigned long long)s.rows_scanned);
+    if (s.rollup_rows + s.raw_rows > 0)
+        tl_buffer_printf(out, "%*sRollup rows: %llu; raw rows: %llu\n", indent, "",
+                         (unsigned long long)s.rollup_rows, (unsigned long long)s.raw_rows);
     tl_buffer_printf(out, "%*sBlocks: %llu read, %llu cached, %llu pruned; bytes read: %llu\n",
                      indent, "", (unsigned long long)s.blocks_read,
                      (unsigned long long)s.blocks_cached, (unsigned long long)s.blocks_pruned,

@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "query/decimal_int.h"
 #include "query/function_int.h"
 
 enum {
@@ -511,4 +512,14 @@ struct tl_type tl_avg_type(struct tl_type arg)
     default:
         return (struct tl_type){TL_DECIMAL128, arg.scale > 16 ? arg.scale : 16};
     }
+}
+
+bool tl_sum_value(tl_i128 sum, struct tl_type arg, tl_i128 *out)
+{
+    return tl__decimal_rescale(sum, arg.scale, tl_sum_type(arg).scale, out);
+}
+
+bool tl_avg_value(tl_i128 sum, uint64_t n, struct tl_type arg, tl_i128 *out)
+{
+    return tl__decimal_divide(sum, arg.scale, (tl_i128)n, 0, tl_avg_type(arg).scale, out);
 }

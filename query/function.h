@@ -14,6 +14,7 @@
 #define TALLY_QUERY_FUNCTION_H
 
 #include "base/arena.h"
+#include "base/int128.h"
 #include "base/vector.h"
 
 enum { TL_FUNCTION_ARGS_MAX = 8 };
@@ -69,6 +70,11 @@ const struct tl_function *tl_function_cast(struct tl_type from, struct tl_type t
 /* The result of sum and avg over `arg` (BIGINT, both decimals, DOUBLE, INTERVAL). */
 struct tl_type tl_sum_type(struct tl_type arg);
 struct tl_type tl_avg_type(struct tl_type arg);
+
+/* A sum of `n` > 0 values of type `arg` (BIGINT or a decimal) as the result of sum and of avg;
+ * false: 38 digits do not suffice. */
+bool tl_sum_value(tl_i128 sum, struct tl_type arg, tl_i128 *out);
+bool tl_avg_value(tl_i128 sum, uint64_t n, struct tl_type arg, tl_i128 *out);
 
 /* Asserts that the table is whole; called once at start and by its test. */
 void tl_functions_check(void);
