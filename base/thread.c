@@ -15,7 +15,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/arena.h"
 #include "base/assert.h"
@@ -75,6 +77,15 @@ void tl_thread_join(struct tl_thread *t)
     int rc = pthread_join(t->id, NULL);
     tl_assert(rc == 0);
     t->running = false;
+}
+
+void tl_thread_stand_back(int steps)
+{
+    id_t self = (id_t)gettid(); /* Linux keeps niceness per thread */
+    errno = 0;
+    int now = getpriority(PRIO_PROCESS, self);
+    if (errno == 0)
+        (void)setpriority(PRIO_PROCESS, self, now + steps);
 }
 
 uint32_t tl_thread_cpu_count(void)

@@ -33,6 +33,9 @@ TL_CHECK enum tl_code tl_thread_start(struct tl_thread *t, const char *name, voi
                                       void *arg, struct tl_status *st);
 /* Waits for its end; nothing to do for one that never started. */
 void tl_thread_join(struct tl_thread *t);
+/* Lets other threads of the machine go before the calling one, by so many steps of nice(1): where
+ * processors are short, work that can wait does. Never undone. */
+void tl_thread_stand_back(int steps);
 /* Processors that this process may use; at least 1. */
 uint32_t tl_thread_cpu_count(void);
 

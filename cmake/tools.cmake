@@ -44,7 +44,7 @@ target_link_libraries(tallyd PRIVATE tl_wire PkgConfig::INIH)
 install(TARGETS tallyd RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 
 # The timed parts of tools/bench (not installed).
-add_executable(tally-bench tools/bench.c)
+add_executable(tally-bench tools/bench.c tools/bench_load.c tools/load_conn.c)
 target_link_libraries(tally-bench PRIVATE tl_tools)
 
 # Micro benchmark of packs: flush, merge, scan, look-ups (prints a table; not installed).

@@ -263,13 +263,21 @@ static void inspect_column(struct inspect *in, const struct tl_table *t,
     tl_buffer_printf(in->json,
                      ",\"id\":%u,\"type\":\"%s\",\"nulls\":%u,\"distinct\":%u,\"blocks\":%u,"
                      "\"constant_blocks\":%u,\"zstd_blocks\":%u,\"block_bytes\":%llu,"
-                     "\"validity_bytes\":%llu,\"pages\":%u,\"page_bytes\":%llu,"
-                     "\"string_bytes\":%llu,\"index_bytes\":%llu,\"encodings\":{",
+                     "\"validity_bytes\":%llu,\"map_blocks\":%u,\"map_bytes\":%llu,\"pages\":%u,"
+                     "\"page_bytes\":%llu,"
+                     "\"string_bytes\":%llu,\"index_bytes\":%llu,",
                      c->id, tl_type_name(c->type, type, sizeof(type)), c->nulls, c->distinct,
                      c->blocks, c->constant_blocks, c->zstd_blocks,
                      (unsigned long long)c->block_bytes, (unsigned long long)c->validity_bytes,
-                     c->pages, (unsigned long long)c->page_bytes,
-                     (unsigned long long)c->string_bytes, (unsigned long long)c->index_bytes);
+                     c->map_blocks, (unsigned long long)c->map_bytes, c->pages,
+                     (unsigned long long)c->page_bytes, (unsigned long long)c->string_bytes,
+                     (unsigned long long)c->index_bytes);
+    if (c->parent_id) {
+        tl_buffer_printf(in->json, "\"mapped_by\":");
+        tl_json_text(in->json, tl_slice_str(column_name(t, c->parent_id, name, sizeof(name))));
+        tl_buffer_put_u8(in->json, ',');
+    }
+    tl_buffer_printf(in->json, "\"encodings\":{");
     bool first = true;
     for (uint32_t i = 0; i < TL_INSPECT_ENCODINGS; i++) {
         const char *encoding = tl_inspect_encoding_name(i);

@@ -28,8 +28,11 @@ enum { DEFAULT_SHARDS = 8, SHARDS_MAX = 256, LOAD_TRIES = 8 };
 #define DEFAULT_SEAL_AGE 600000
 /* Twice the largest batch: what lies idle stays small beside the data. */
 #define DEFAULT_LOG_FILE (2ULL * TALLY_BATCH_BYTES_MAX)
-#define LOG_DIR          "log"
-#define LOCK_FILE        "LOCK"
+/* As many as a busy server fills between two flushes are used again and again; one is kept when
+ * it closes. */
+enum { LOG_SPARES = 16 };
+#define LOG_DIR   "log"
+#define LOCK_FILE "LOCK"
 
 const char *tally_version(void)
 {
@@ -366,7 +369,8 @@ static enum tl_code recover(struct tally *db, struct tl_status *st)
         return st->code;
     struct tl_log_options options = {
         .file_bytes = db->options.log_file_bytes ? db->options.log_file_bytes : DEFAULT_LOG_FILE,
-        .spare_files = 1,
+        .spare_files = LOG_SPARES,
+        .spare_files_closed = 1,
         .log_id = db->log_id,
         .known_durable = db->flushed_position};
     struct tl_log_recovered recovered;
@@ -389,6 +393,20 @@ static enum tl_code recover(struct tally *db, struct tl_status *st)
     return TL_OK;
 }
 
+/* Both stand back behind the log, the loop and queries: were they to fall behind, the log thread
+ * waits for them and their turn comes (TL_PENDING_SEALS_MAX, TL_LEVEL0_MAX). */
+static void flusher(void *db)
+{
+    tl_thread_stand_back(4);
+    tl_flusher_main(db);
+}
+
+static void merger(void *db)
+{
+    tl_thread_stand_back(8);
+    tl_merger_main(db);
+}
+
 static enum tl_code start_threads(struct tally *db, struct tl_status *st)
 {
     if (db->options.query_threads > 1 &&
@@ -400,9 +418,9 @@ static enum tl_code start_threads(struct tally *db, struct tl_status *st)
         return st->code;
     if (db->options.no_background)
         return TL_OK;
-    if (tl_thread_start(&db->flush_thread, "tally-flush", tl_flusher_main, db, st))
+    if (tl_thread_start(&db->flush_thread, "tally-flush", flusher, db, st))
         return st->code;
-    return tl_thread_start(&db->merge_thread, "tally-merge", tl_merger_main, db, st);
+    return tl_thread_start(&db->merge_thread, "tally-merge", merger, db, st);
 }
 
 enum tl_code tally_open(const char *dir, const struct tally_options *options, struct tally **out,

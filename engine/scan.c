@@ -66,8 +66,9 @@ struct morsel_state {
     struct tl_vector *vectors;
     struct tl_cursor *cursors; /* 2 × column_count, then the one of ts */
     bool *cursor_open;
-    int16_t **props_memo; /* per column: keys code -> index of the key, -1 none, -2 unknown */
-    uint32_t at;          /* next row */
+    struct tl_parents parents; /* of mapped columns, for all cursors */
+    int16_t **props_memo;      /* per column: keys code -> index of the key, -1 none, -2 unknown */
+    uint32_t at;               /* next row */
     const struct work *work;
     struct tl_read_stats stats;
     uint64_t rows, blocks_pruned, memtable_rows;
@@ -635,6 +636,9 @@ static enum tl_code read_cursor(const struct tl_scan *scan, struct morsel_state 
         if (tl_cursor_init(&m->cursors[slot], c, dict, &m->arena, &m->stats, st))
             return st->code;
         m->cursors[slot].once = scan->all_merchants;
+        m->cursors[slot].parents = &m->parents;
+        m->parents.once = scan->all_merchants;
+        m->parents.stats = &m->stats;
         m->cursor_open[slot] = true;
     }
     return tl_cursor_read(&m->cursors[slot], lo, hi, NULL, out, st);
@@ -836,6 +840,7 @@ static void scan_close_morsel(struct tl_scan *scan, struct tl_morsel *morsel)
     for (uint32_t i = 0; i < 2 * scan->column_count + 1; i++)
         if (m->cursor_open[i])
             tl_cursor_close(&m->cursors[i]);
+    tl_parents_close(&m->parents);
     pthread_mutex_lock(&scan->lock);
     scan->stats.rows_scanned += m->rows;
     scan->stats.memtable_rows += m->memtable_rows;

@@ -1,7 +1,7 @@
 /*
  * Cursors: slices of a column as vectors. A slice lies in one block, or spans several; each part
  * is decoded straight to its place. Blocks that the index alone tells (constant, or all NULL) are
- * never looked up.
+ * never looked up. Mapped columns are read by mapping.c.
  */
 #include "base/assert.h"
 #include "storage/pack_int.h"
@@ -23,7 +23,7 @@ enum tl_code tl_cursor_init(struct tl_cursor *cur, const struct tl_column *c,
     return TL_OK;
 }
 
-void tl_cursor_close(struct tl_cursor *cur)
+static void leave(struct tl_cursor *cur)
 {
     if (cur->pin)
         tl__pin_release(cur->column->segment->pack, cur->pin);
@@ -32,13 +32,18 @@ void tl_cursor_close(struct tl_cursor *cur)
     cur->block = UINT32_MAX;
 }
 
-/* Stands on `block`, which has bytes on disk. */
-static enum tl_code move(struct tl_cursor *cur, const struct tl__column *c, uint32_t block,
-                         struct tl_status *st)
+void tl_cursor_close(struct tl_cursor *cur)
+{
+    leave(cur);
+    tl__map_reader_close(cur);
+}
+
+enum tl_code tl__cursor_move(struct tl_cursor *cur, const struct tl__column *c, uint32_t block,
+                             struct tl_status *st)
 {
     if (cur->block == block)
         return TL_OK;
-    tl_cursor_close(cur);
+    leave(cur);
     enum tl_code rc;
     if (cur->window) {
         rc = tl__window_block(cur->window, c, block, &cur->image, st);
@@ -69,18 +74,16 @@ void tl__fill_constant(enum tl_kind kind, int64_t value, void *out, uint32_t row
     }
 }
 
-/* What the index knows of a block: constant with a value, constant NULL, or on disk. */
-struct told {
-    bool constant, null;
-    int64_t value;
-};
-
-static struct told told_of(const struct tl__column *c, uint32_t block)
+struct tl__told tl__told_of(const struct tl__column *c, uint32_t block)
 {
     if (!c->blocks)
-        return (struct told){true, c->pub.nulls > 0, c->pub.min};
+        return (struct tl__told){true, c->pub.nulls > 0, c->pub.min};
     const struct tl__block *b = &c->blocks[block];
-    return (struct told){b->size == 0, b->nulls > 0, b->min};
+    bool all_null = b->nulls == tl__block_rows(c->pub.rows, block);
+    bool constant = b->size == 0;
+    if (c->parent) /* size 0 also says that all rows are as the map says */
+        constant = constant && (all_null || (b->nulls == 0 && b->min == b->max));
+    return (struct tl__told){constant, b->nulls > 0, b->min};
 }
 
 static void set_shape(const struct tl_cursor *cur, uint32_t count, void *values,
@@ -109,7 +112,7 @@ static void all_null(const struct tl_cursor *cur, uint32_t count, struct tl_vect
 }
 
 /* The whole slice lies in a block that the index tells. */
-static void read_told(const struct tl_cursor *cur, const struct told *t, uint32_t count,
+static void read_told(const struct tl_cursor *cur, const struct tl__told *t, uint32_t count,
                       void *values, struct tl_vector *out)
 {
     if (t->null) {
@@ -133,13 +136,13 @@ static enum tl_code read_part(struct tl_cursor *cur, const struct tl__column *c,
     uint8_t *to = values + (size_t)at * tl_block_width(kind);
     uint64_t bits[TL_VECTOR_ROWS_MAX / 64];
     bool has_nulls;
-    struct told t = told_of(c, block);
+    struct tl__told t = tl__told_of(c, block);
     if (t.constant) {
         tl__fill_constant(kind, t.null ? 0 : t.value, to, hi - lo);
         has_nulls = t.null;
         memset(bits, 0, sizeof(bits));
     } else {
-        enum tl_code rc = move(cur, c, block, st);
+        enum tl_code rc = tl__cursor_move(cur, c, block, st);
         if (rc)
             return rc;
         struct tl_block_view view = tl_block_open(cur->image);
@@ -164,6 +167,41 @@ static enum tl_code read_part(struct tl_cursor *cur, const struct tl__column *c,
     return TL_OK;
 }
 
+/* Keys become codes and validity; the code of a NULL row is 0. */
+static enum tl_code read_mapped(struct tl_cursor *cur, uint32_t lo, uint32_t hi, void *values,
+                                uint64_t *validity, struct tl_vector *out, struct tl_status *st)
+{
+    uint32_t *codes = values;
+    uint32_t n = hi - lo;
+    enum tl_code rc = tl__mapped_keys(cur, lo, hi, codes, st);
+    if (rc)
+        return rc;
+    uint32_t nulls = 0;
+    for (uint32_t i = 0; i < n; i++)
+        nulls += codes[i] == 0;
+    if (nulls == n) {
+        all_null(cur, n, out);
+        return TL_OK;
+    }
+    if (nulls == 0) {
+        for (uint32_t i = 0; i < n; i++)
+            codes[i]--;
+        set_shape(cur, n, values, NULL, out);
+        return TL_OK;
+    }
+    for (uint32_t i = 0; i < n; i += 64) {
+        uint64_t bits = 0;
+        uint32_t m = n - i < 64 ? n - i : 64;
+        for (uint32_t k = 0; k < m; k++)
+            bits |= (uint64_t)(codes[i + k] != 0) << k;
+        validity[i / 64] = bits;
+    }
+    for (uint32_t i = 0; i < n; i++)
+        codes[i] -= codes[i] != 0;
+    set_shape(cur, n, values, validity, out);
+    return TL_OK;
+}
+
 enum tl_code tl_cursor_read(struct tl_cursor *cur, uint32_t lo, uint32_t hi,
                             const struct tl_vector_buffer *buffer, struct tl_vector *out,
                             struct tl_status *st)
@@ -177,11 +215,13 @@ enum tl_code tl_cursor_read(struct tl_cursor *cur, uint32_t lo, uint32_t hi,
         cur->stats->rows_decoded += hi - lo;
 
     uint32_t first = lo >> TL_BLOCK_SHIFT, last = (hi - 1) >> TL_BLOCK_SHIFT;
-    struct told t = told_of(c, first);
+    struct tl__told t = tl__told_of(c, first);
     if (t.constant && (first == last || !c->blocks)) {
         read_told(cur, &t, hi - lo, values, out);
         return TL_OK;
     }
+    if (c->parent)
+        return read_mapped(cur, lo, hi, values, validity, out, st);
     struct tl_decoder *d = tl_block_decoder(st);
     if (!d)
         return st->code;

@@ -17,7 +17,7 @@
 
 #include "base/assert.h"
 #include "base/vector.h"
-#include "storage/encoding_int.h"
+#include "storage/encoding_templates_int.h"
 
 struct tl_decoder {
     ZSTD_DCtx *zstd; /* made when first used */
@@ -28,6 +28,7 @@ struct tl_decoder {
     } table;
     uint32_t index[TL__MINI_ROWS * 4];
     uint8_t symbols[TL_ENCODE_ROWS_MAX];         /* of the layer of classes */
+    struct tl_buffer scratch, slots;             /* of pages of templates; grow */
     uint8_t meta[TL__META_MAX + TL_PAYLOAD_PAD]; /* the lengths of a page of strings, padded */
 };
 
@@ -38,6 +39,8 @@ enum tl_code tl_decoder_new(struct tl_decoder **out, struct tl_status *st)
         return TL_FAIL(st, TL_LIMIT, "no memory for a decoder");
     d->zstd = NULL;
     memset(d->meta, 0, sizeof(d->meta));
+    tl_buffer_init(&d->scratch, "text of a page of templates", 2 * (size_t)TL_STRINGS_BYTES_MAX);
+    tl_buffer_init(&d->slots, "slots of a page of templates", 2 * (size_t)TL_STRINGS_BYTES_MAX);
     *out = d;
     return TL_OK;
 }
@@ -47,12 +50,24 @@ void tl_decoder_free(struct tl_decoder *d)
     if (!d)
         return;
     ZSTD_freeDCtx(d->zstd);
+    tl_buffer_deinit(&d->scratch);
+    tl_buffer_deinit(&d->slots);
     free(d);
 }
 
 uint8_t *tl__decoder_meta(struct tl_decoder *d)
 {
     return d->meta;
+}
+
+struct tl_buffer *tl__decoder_scratch(struct tl_decoder *d)
+{
+    return &d->scratch;
+}
+
+struct tl_buffer *tl__decoder_slots(struct tl_decoder *d)
+{
+    return &d->slots;
 }
 
 uint8_t *tl__decoder_symbols(struct tl_decoder *d)
@@ -126,6 +141,7 @@ static const struct encoding_info {
     [TL_ENC_STR_PLAIN] = {"strings", "strings+zstd", NULL},
     [TL_ENC_STR_FRONT] = {"front-coded", "front-coded+zstd", NULL},
     [TL_ENC_STR_HEX] = {"hex", "hex+zstd", NULL},
+    [TL_ENC_STR_TEMPLATES] = {"templates", "templates+zstd", NULL},
 };
 
 const char *tl_payload_name(struct tl_slice payload)

@@ -26,7 +26,7 @@
 
 #include "base/assert.h"
 #include "base/vector.h"
-#include "storage/encoding_int.h"
+#include "storage/encoding_templates_int.h"
 
 enum {
     ROWS_MAX = TL_ENCODE_ROWS_MAX,
@@ -67,6 +67,7 @@ struct tl_encoder {
     uint8_t frames[3][ZSTD_OUT_MAX]; /* the last: the layer of classes */
     struct tl__text_space text;
     struct tl__class_space classes;
+    struct tl__template_space *templates; /* made when first used */
 };
 
 enum tl_code tl_encoder_new(struct tl_encoder **out, struct tl_status *st)
@@ -88,12 +89,18 @@ void tl_encoder_free(struct tl_encoder *e)
     for (int i = 0; i < 3; i++)
         tl_buffer_deinit(&e->text.text[i]);
     ZSTD_freeCCtx(e->zstd);
+    tl__template_space_free(e->templates);
     free(e);
 }
 
 uint64_t *tl__encoder_values(struct tl_encoder *e)
 {
     return e->values;
+}
+
+struct tl__template_space **tl__encoder_templates(struct tl_encoder *e)
+{
+    return &e->templates;
 }
 
 struct tl__class_space *tl__encoder_classes(struct tl_encoder *e)

@@ -63,9 +63,10 @@ enum tl_encoding {
     TL_ENC_BITS_RAW = 17,  /* one bit a row */
     TL_ENC_BITS_RUNS = 18, /* where runs of equal bits end */
     /* pages of strings */
-    TL_ENC_STR_PLAIN = 32, /* lengths, bytes */
-    TL_ENC_STR_FRONT = 33, /* lengths shared with the string before, rest lengths, rest bytes */
-    TL_ENC_STR_HEX = 34    /* lengths, two lower-case hexadecimal digits a byte */
+    TL_ENC_STR_PLAIN = 32,    /* lengths, bytes */
+    TL_ENC_STR_FRONT = 33,    /* lengths shared with the string before, rest lengths, rest bytes */
+    TL_ENC_STR_HEX = 34,      /* lengths, two lower-case hexadecimal digits a byte */
+    TL_ENC_STR_TEMPLATES = 35 /* templates, and a payload of numbers per slot of each */
 };
 
 enum tl_encode_effort {

@@ -17,13 +17,15 @@
 #include <zstd.h>
 
 #include "base/assert.h"
-#include "storage/encoding_int.h"
+#include "storage/encoding_templates_int.h"
 
 enum {
     ZSTD_GAIN_PERCENT = 8, /* less is not worth inflating */
     ZSTD_TEXT_MIN = 64,    /* shorter texts are left alone */
     FRONT_SHARE = 8,       /* front coding is tried when 1/8 of the bytes is shared */
-    HEX_SAMPLE = 4096
+    HEX_SAMPLE = 4096,
+    TEMPLATES_CLEAR = 5, /* templates of a fifth of the bytes: nothing else is tried */
+    TEMPLATES_MIN = 256  /* bytes of a page */
 };
 
 /* ---- Encoding ---- */
@@ -207,6 +209,15 @@ enum tl_code tl_encode_strings(struct tl_encoder *e, const struct tl_slice *valu
         make_hex(e, text, &plain);
         return put_page(&plain, count, (uint32_t)bytes, out, st);
     }
+    /* Where a page is made of templates, no other form comes near. */
+    bool templates = opt->effort == TL_EFFORT_BEST && opt->zstd_level > 0;
+    size_t made = 0;
+    enum tl_code rc = TL_OK;
+    if (templates)
+        rc = tl__templates_encode(e, values, count, text->data, (uint32_t)bytes, opt,
+                                  bytes / TEMPLATES_CLEAR, out, &made, st);
+    if (rc || made)
+        return rc;
     /* Front coding first: it needs the lengths' work space, and its frame is the smaller one. */
     struct page_form front;
     bool has_front = make_front(e, values, count, (uint32_t)bytes, &front);
@@ -217,7 +228,13 @@ enum tl_code tl_encode_strings(struct tl_encoder *e, const struct tl_slice *valu
     try_deflate(e, opt->zstd_level, &plain, &space->text[2]);
     bool takes_front =
         has_front && page_form_size(&front) + page_form_size(&plain) / 32 < page_form_size(&plain);
-    enum tl_code rc = put_page(takes_front ? &front : &plain, count, (uint32_t)bytes, out, st);
+    const struct page_form *best = takes_front ? &front : &plain;
+    size_t worth = page_form_size(best);
+    if (templates && bytes >= TEMPLATES_MIN)
+        rc = tl__templates_encode(e, values, count, text->data, (uint32_t)bytes, opt,
+                                  worth - worth / 16, out, &made, st);
+    if (!rc && made == 0)
+        rc = put_page(best, count, (uint32_t)bytes, out, st);
     tl_buffer_deinit(&frame);
     return rc;
 }
@@ -236,15 +253,16 @@ static enum tl_code read_header(struct tl_slice payload, struct page_header *out
     const uint8_t *p = payload.data;
     struct page_header h = {p[0], p[1], tl_get_u32le(p + 4), tl_get_u32le(p + 8),
                             tl_get_u32le(p + 12)};
-    if (h.kind < TL_ENC_STR_PLAIN || h.kind > TL_ENC_STR_HEX || h.layer > TL__LAYER_ZSTD || p[2] ||
-        p[3])
+    if (h.kind < TL_ENC_STR_PLAIN || h.kind > TL_ENC_STR_TEMPLATES || h.layer > TL__LAYER_ZSTD ||
+        p[2] || p[3])
         return TL_FAIL(st, TL_CORRUPT, "a page of strings of unknown encoding %u, layer %u", h.kind,
                        h.layer);
     if (h.count > TL_ENCODE_ROWS_MAX || h.bytes > TL_STRINGS_BYTES_MAX - 4 - 4 * h.count)
         return TL_FAIL(st, TL_CORRUPT, "a page of %u strings of %u bytes", h.count, h.bytes);
     bool fits = h.kind == TL_ENC_STR_PLAIN   ? h.text_size == h.bytes
                 : h.kind == TL_ENC_STR_FRONT ? h.text_size <= h.bytes
-                                             : h.text_size == (h.bytes + 1) / 2;
+                : h.kind == TL_ENC_STR_HEX   ? h.text_size == (h.bytes + 1) / 2
+                                             : h.text_size <= TL_STRINGS_BYTES_MAX;
     if (!fits)
         return TL_FAIL(st, TL_CORRUPT, "a page of %u string bytes has a text of %u", h.bytes,
                        h.text_size);
@@ -355,6 +373,11 @@ enum tl_code tl_strings_inflate(struct tl_decoder *d, struct tl_slice payload, u
     tl_assert(size == 4 + 4 * (size_t)h.count + h.bytes);
     struct tl_slice rest = tl_slice_of(payload.data + TL__STRINGS_HEADER_BYTES,
                                        payload.size - TL__STRINGS_HEADER_BYTES);
+    if (h.kind == TL_ENC_STR_TEMPLATES) {
+        tl_put_u32le(dst, h.count);
+        return tl__templates_inflate(d, rest, h.layer, h.text_size, h.count, h.bytes, dst + 4,
+                                     dst + 4 + 4 * (size_t)h.count, st);
+    }
     uint32_t *lengths = tl__decoder_lengths(d), *shared = lengths + TL_ENCODE_ROWS_MAX;
     if (h.kind == TL_ENC_STR_FRONT) {
         rc = read_lengths(d, &rest, h.count, shared, st);

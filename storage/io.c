@@ -433,6 +433,13 @@ enum tl_code tl_io_commit_begin(struct tl_file *file, uint64_t offset,
     return TL_OK;
 }
 
+void tl_io_commit_direct(struct tl_file *file)
+{
+    tl_assert(file->mode != TL_IO_READ && !file->commit.in_flight);
+    if (file->io->vtab->commit_direct)
+        file->io->vtab->commit_direct(file);
+}
+
 enum tl_code tl_io_commit_wait(struct tl_io_commit *c, struct tl_status *st)
 {
     struct tl_file *file = c->file;
@@ -465,7 +472,7 @@ enum tl_code tl_io_preallocate(struct tl_file *file, uint64_t size, struct tl_st
 
 enum tl_code tl_io_zero(struct tl_file *file, uint64_t offset, uint64_t size, struct tl_status *st)
 {
-    static const uint8_t zeros[16384];
+    static const _Alignas(TL_IO_PAGE_BYTES) uint8_t zeros[16384];
     enum tl_code rc = check_writable(file, st);
     while (!rc && size > 0) {
         struct tl_slice slices[TL_IO_SLICES_MAX];

@@ -28,6 +28,7 @@ struct tl_io_commit {
     bool synced;              /* the sync ran after all `total` bytes, and succeeded */
     struct tl_status failure; /* of the write or the sync */
     /* The maker's own. */
+    bool direct;      /* around the page cache, in one request */
     bool by_thread;   /* uring: handed to posix's helper thread */
     uint32_t pending; /* uring: completions to come */
     bool done;        /* posix: under its lock */
@@ -62,6 +63,7 @@ struct tl_io_vtable {
     enum tl_code (*sync)(struct tl_file *file, struct tl_status *st);
     enum tl_code (*commit_begin)(struct tl_io_commit *c, struct tl_status *st);
     void (*commit_wait)(struct tl_io_commit *c);
+    void (*commit_direct)(struct tl_file *file); /* NULL: there is no other way */
     enum tl_code (*preallocate)(struct tl_file *file, uint64_t size, struct tl_status *st);
     enum tl_code (*truncate)(struct tl_file *file, uint64_t size, struct tl_status *st);
     enum tl_code (*rename)(struct tl_io *io, const char *from, const char *to,
@@ -112,6 +114,7 @@ struct tl__posix_io {
 struct tl__posix_file {
     struct tl_file base;
     int fd;
+    int direct_fd; /* the same file, opened to go around the page cache; -1: none */
 };
 
 TL_CHECK enum tl_code tl__posix_init(struct tl__posix_io *io, const struct tl_io_vtable *vtab,
@@ -124,6 +127,13 @@ void tl__posix_read_one(struct tl_io_read *r);
 /* A file system that took O_DIRECT at the open and refuses it now: reads go by the page cache from
  * now on. False when that was not it. */
 bool tl__posix_undirect(struct tl_file *file);
+/* May these bytes go through direct_fd? */
+bool tl__posix_is_direct(const struct tl_file *file, uint64_t offset, const struct iovec *iov,
+                         uint32_t count);
+static inline int tl__posix_direct_fd(const struct tl_file *file)
+{
+    return ((const struct tl__posix_file *)(const void *)file)->direct_fd;
+}
 static inline int tl__posix_fd(const struct tl_file *file)
 {
     return ((const struct tl__posix_file *)(const void *)file)->fd;

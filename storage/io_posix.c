@@ -50,6 +50,7 @@ static enum tl_code posix_open(struct tl_io *io, const char *name, enum tl_io_mo
     struct tl__posix_file *file = calloc(1, sizeof(*file));
     if (!file)
         return TL_FAIL(st, TL_LIMIT, "no memory to open %s", name);
+    file->direct_fd = -1;
     file->fd = -1;
     if (mode == TL_IO_DIRECT) {
         file->fd = open_at(io, name, flags | O_DIRECT);
@@ -70,6 +71,8 @@ static void posix_close(struct tl_file *file)
 {
     /* What mattered was synced; a failed close has nothing left to say. */
     (void)close(tl__posix_fd(file));
+    if (tl__posix_direct_fd(file) >= 0)
+        (void)close(tl__posix_direct_fd(file));
     free(file);
 }
 
@@ -121,9 +124,37 @@ static void posix_read(struct tl_io *io, struct tl_io_read **reads, uint32_t cou
         tl__posix_read_one(reads[i]);
 }
 
-/* One attempt; an errno, or 0 with *moved. */
-static int write_once(int fd, uint64_t offset, const struct tl_slice *slices, uint32_t count,
-                      size_t *moved)
+/* ---- around the page cache ---- */
+
+static void posix_commit_direct(struct tl_file *base)
+{
+    struct tl__posix_file *file = (struct tl__posix_file *)(void *)base;
+    struct stat a, b;
+    if (file->direct_fd >= 0)
+        return;
+    int fd = openat(dir_of(base->io), base->name, O_RDWR | O_DIRECT | O_CLOEXEC);
+    if (fd < 0)
+        return; /* the file system does not have it */
+    if (fstat(fd, &a) == 0 && fstat(file->fd, &b) == 0 && a.st_dev == b.st_dev &&
+        a.st_ino == b.st_ino)
+        file->direct_fd = fd;
+    else
+        (void)close(fd);
+}
+
+bool tl__posix_is_direct(const struct tl_file *file, uint64_t offset, const struct iovec *iov,
+                         uint32_t count)
+{
+    uint64_t bits = offset;
+    for (uint32_t i = 0; i < count; i++)
+        bits |= (uintptr_t)iov[i].iov_base | iov[i].iov_len;
+    return tl__posix_direct_fd(file) >= 0 && count > 0 && bits % TL_IO_PAGE_BYTES == 0;
+}
+
+/* One attempt; an errno, or 0 with *moved. With `synced` (may be NULL) the bytes are made durable
+ * as well where one request can do both; *synced says whether it did. */
+static int write_once(const struct tl_file *file, uint64_t offset, const struct tl_slice *slices,
+                      uint32_t count, size_t *moved, bool *synced)
 {
     struct iovec iov[TL_IO_SLICES_MAX];
     uint32_t n = 0;
@@ -135,15 +166,27 @@ static int write_once(int fd, uint64_t offset, const struct tl_slice *slices, ui
         iov[n] = (struct iovec){(void *)(uintptr_t)slices[n].data, size};
         total += size;
     }
-    ssize_t w;
-    do {
-        w = pwritev(fd, iov, (int)n, (off_t)offset);
-    } while (w < 0 && (errno == EINTR || errno == EAGAIN));
+    ssize_t w = -1;
+    bool direct = tl__posix_is_direct(file, offset, iov, n);
+    if (direct) {
+        do {
+            w = pwritev2(tl__posix_direct_fd(file), iov, (int)n, (off_t)offset,
+                         synced ? RWF_DSYNC : 0);
+        } while (w < 0 && (errno == EINTR || errno == EAGAIN));
+        direct = w >= 0 || (errno != EINVAL && errno != EOPNOTSUPP);
+    }
+    if (!direct) { /* or the disk's sectors are larger, or the system is older, than thought */
+        do {
+            w = pwritev(tl__posix_fd(file), iov, (int)n, (off_t)offset);
+        } while (w < 0 && (errno == EINTR || errno == EAGAIN));
+    }
     if (w < 0)
         return errno;
     if (w == 0 && total > 0)
         return EIO; /* a disk that takes nothing and says nothing */
     *moved = (size_t)w;
+    if (synced)
+        *synced = direct && (size_t)w == total;
     return 0;
 }
 
@@ -160,7 +203,7 @@ static enum tl_code posix_write(struct tl_file *file, uint64_t offset,
                                 const struct tl_slice *slices, uint32_t count, size_t *moved,
                                 struct tl_status *st)
 {
-    int err = write_once(tl__posix_fd(file), offset, slices, count, moved);
+    int err = write_once(file, offset, slices, count, moved, NULL);
     if (err)
         return TL_FAIL_OS(st, tl__io_code(err), err, "writing at %llu of %s",
                           (unsigned long long)offset, file->name);
@@ -180,8 +223,9 @@ static enum tl_code posix_sync(struct tl_file *file, struct tl_status *st)
 /* Runs in the helper thread, which alone holds *c then. */
 static void perform(struct tl_io_commit *c)
 {
-    int fd = tl__posix_fd(c->file);
-    int err = c->total ? write_once(fd, c->offset, c->slices, c->count, &c->moved) : 0;
+    bool synced = false;
+    int err =
+        c->total ? write_once(c->file, c->offset, c->slices, c->count, &c->moved, &synced) : 0;
     if (err) {
         (void)TL_FAIL_OS(&c->failure, tl__io_code(err), err, "writing at %llu of %s",
                          (unsigned long long)c->offset, c->file->name);
@@ -189,7 +233,7 @@ static void perform(struct tl_io_commit *c)
     }
     if (c->moved < c->total)
         return; /* io.c writes the rest, then syncs */
-    err = sync_once(fd);
+    err = synced ? 0 : sync_once(tl__posix_fd(c->file));
     if (err)
         (void)TL_FAIL_OS(&c->failure, tl__io_code(err), err, "syncing %s", c->file->name);
     else
@@ -409,6 +453,7 @@ static enum tl_code posix_lock(struct tl_io *io, const char *name, struct tl_fil
     if (!file)
         return TL_FAIL(st, TL_LIMIT, "no memory to lock %s", name);
     int err = 0;
+    file->direct_fd = -1;
     file->fd = openat(dir_of(io), name, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
     if (file->fd < 0) {
         err = errno;
@@ -492,6 +537,7 @@ static const struct tl_io_vtable posix_vtable = {
     .sync = posix_sync,
     .commit_begin = posix_commit_begin,
     .commit_wait = posix_commit_wait,
+    .commit_direct = posix_commit_direct,
     .preallocate = posix_preallocate,
     .truncate = posix_truncate,
     .rename = posix_rename,

@@ -1,8 +1,9 @@
 /*
  * storage/io_uring.c: the disk through io_uring, one ring per thread.
  *
- * What gains by a ring goes through it: batches of reads (all in flight at once) and commits (a
- * write linked to its fdatasync, in flight while the caller works on). Everything else is a plain
+ * What gains by a ring goes through it: batches of reads (all in flight at once) and commits: a
+ * write linked to its fdatasync, or around the page cache one write that syncs itself, in flight
+ * while the caller works on. Everything else is a plain
  * system call and taken from posix.
  *
  * Invariants
@@ -34,7 +35,13 @@ enum {
 };
 
 /* What a completion belongs to: the low bits of its user_data. */
-enum { TAG_READ = 1, TAG_COMMIT_WRITE = 2, TAG_COMMIT_SYNC = 3, TAG_MASK = 3 };
+enum {
+    TAG_COMMIT_DIRECT = 0,
+    TAG_READ = 1,
+    TAG_COMMIT_WRITE = 2,
+    TAG_COMMIT_SYNC = 3,
+    TAG_MASK = 3
+};
 
 struct uring_io;
 
@@ -123,7 +130,17 @@ static void commit_completed(struct tl_io_commit *c, uint64_t tag, int result)
 {
     tl_assert(c->pending > 0);
     c->pending--;
-    if (tag == TAG_COMMIT_WRITE) {
+    if (tag == TAG_COMMIT_DIRECT) {
+        if (result >= 0) {
+            c->moved = (size_t)result;
+            c->synced = c->moved == c->total;
+        } else if (result != -EINTR && result != -EAGAIN && result != -EINVAL &&
+                   result != -EOPNOTSUPP) { /* those: io.c does it by hand */
+            (void)TL_FAIL_OS(&c->failure, tl__io_code(-result), -result,
+                             "writing and syncing at %llu of %s", (unsigned long long)c->offset,
+                             c->file->name);
+        }
+    } else if (tag == TAG_COMMIT_WRITE) {
         if (result >= 0)
             c->moved = (size_t)result;
         else if (result != -EINTR && result != -EAGAIN) /* those two: io.c goes on by hand */
@@ -199,6 +216,15 @@ static void uring_read(struct tl_io *io, struct tl_io_read **reads, uint32_t cou
 
 /* ---- commits ---- */
 
+static void submit_all(struct ring *r)
+{
+    submit(r, 0);
+    while (io_uring_sq_ready(&r->ring) > 0) { /* other commits' completions were in the way */
+        (void)reap(r, NULL);
+        submit(r, 0);
+    }
+}
+
 static enum tl_code uring_commit_begin(struct tl_io_commit *c, struct tl_status *st)
 {
     struct ring *r = c->total <= TRANSFER_MAX ? ring_get(uring_of(c->file->io)) : NULL;
@@ -207,9 +233,17 @@ static enum tl_code uring_commit_begin(struct tl_io_commit *c, struct tl_status 
         return tl__posix_vtable()->commit_begin(c, st);
     }
     _Static_assert(_Alignof(struct tl_io_commit) >= 4, "the low bits hold a tag");
-    int fd = tl__posix_fd(c->file);
+    c->direct = tl__posix_is_direct(c->file, c->offset, c->iov, c->count);
+    int fd = c->direct ? tl__posix_direct_fd(c->file) : tl__posix_fd(c->file);
     struct io_uring_sqe *sqe = io_uring_get_sqe(&r->ring);
     tl_assert(sqe != NULL);
+    if (c->direct) {
+        io_uring_prep_writev2(sqe, fd, c->iov, c->count, c->offset, RWF_DSYNC);
+        io_uring_sqe_set_data64(sqe, (uint64_t)(uintptr_t)c | TAG_COMMIT_DIRECT);
+        c->pending = 1;
+        submit_all(r);
+        return TL_OK;
+    }
     io_uring_prep_writev(sqe, fd, c->iov, c->count, c->offset);
     io_uring_sqe_set_flags(sqe, IOSQE_IO_LINK);
     io_uring_sqe_set_data64(sqe, (uint64_t)(uintptr_t)c | TAG_COMMIT_WRITE);
@@ -218,11 +252,7 @@ static enum tl_code uring_commit_begin(struct tl_io_commit *c, struct tl_status 
     io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
     io_uring_sqe_set_data64(sqe, (uint64_t)(uintptr_t)c | TAG_COMMIT_SYNC);
     c->pending = 2;
-    submit(r, 0);
-    while (io_uring_sq_ready(&r->ring) > 0) { /* other commits' completions were in the way */
-        (void)reap(r, NULL);
-        submit(r, 0);
-    }
+    submit_all(r);
     return TL_OK;
 }
 

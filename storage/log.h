@@ -106,8 +106,9 @@ void tl_log_close(struct tl_log *log);
 /* ---- the local driver ---- */
 
 struct tl_log_options {
-    uint64_t file_bytes;    /* of each new file; 0: TL_LOG_FILE_BYTES_DEFAULT */
-    uint32_t spare_files;   /* trimmed files kept for reuse; 0: 2 */
+    uint64_t file_bytes;         /* of each new file; 0: TL_LOG_FILE_BYTES_DEFAULT */
+    uint32_t spare_files;        /* trimmed files kept for reuse; 0: 2 */
+    uint32_t spare_files_closed; /* of these, kept when the log is closed; 0: all */
     uint64_t log_id;        /* keys all checksums; drawn at random by whoever creates the log */
     uint64_t known_durable; /* a position somebody else (the manifest) knows durable, or 0:
                                a log that ends before it is TL_CORRUPT, never cut */

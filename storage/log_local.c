@@ -25,6 +25,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/assert.h"
 #include "base/hash.h"
@@ -35,6 +36,8 @@ enum {
     SPARES_MAX = 64,
     PREPARE_BYTES = 1 << 20, /* zeroed beside one commit, at least */
     REWRITE_BYTES = 1 << 20,
+    GROUP_ROOM_FIRST = 256 << 10,
+    HUGE_PAGE = 2 << 20, /* memory of this size and more is asked for in such pages */
 };
 
 struct file_info {
@@ -43,8 +46,11 @@ struct file_info {
     uint64_t bytes;
 };
 
+/* A group in memory: whole pages at whole pages, as the disk takes them, kept from commit to
+ * commit. Bytes are written once, by append, and go to the disk from there. */
 struct group {
-    struct tl_buffer bytes; /* header space, records */
+    uint8_t *data; /* header space, records */
+    size_t size, room;
     uint64_t first_position;
     uint32_t records;
 };
@@ -56,7 +62,7 @@ struct local_log {
     uint64_t log_id;
     uint64_t file_bytes; /* of new files */
     uint64_t group_bytes_max;
-    uint32_t spares_max;
+    uint32_t spares_max, spares_closed;
     struct file_info *files; /* ascending; the last one is open */
     uint32_t file_count, file_room;
     uint64_t spares[SPARES_MAX + 1]; /* their numbers */
@@ -101,10 +107,30 @@ static void temp_name(const struct local_log *log, char out[TL__LOG_NAME_MAX])
 
 /* ---- groups in memory ---- */
 
-static void group_init(struct group *g, uint64_t limit)
+/* Room for `size` bytes in all. */
+static enum tl_code group_reserve(const struct local_log *log, struct group *g, size_t size,
+                                  struct tl_status *st)
 {
-    tl_buffer_init(&g->bytes, "a group of the log", limit);
-    g->records = 0;
+    if (size <= g->room)
+        return TL_OK;
+    size_t room = g->room ? g->room : GROUP_ROOM_FIRST;
+    while (room < size)
+        room *= 2;
+    if (room > log->group_bytes_max)
+        room = log->group_bytes_max;
+    tl_assert(size <= room && room % TL__LOG_PAGE == 0);
+    size_t align = room >= HUGE_PAGE ? HUGE_PAGE : TL__LOG_PAGE;
+    uint8_t *data = NULL;
+    if (posix_memalign((void **)&data, align, room) != 0)
+        return TL_FAIL(st, TL_LIMIT, "no memory for a group of %zu bytes", size);
+    if (room >= HUGE_PAGE) /* fewer pages to pin for each write */
+        (void)madvise(data, room / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
+    if (g->size)
+        memcpy(data, g->data, g->size);
+    free(g->data);
+    g->data = data;
+    g->room = room;
+    return TL_OK;
 }
 
 static bool group_empty(const struct group *g)
@@ -114,7 +140,7 @@ static bool group_empty(const struct group *g)
 
 static void group_clear(struct group *g)
 {
-    tl_buffer_clear(&g->bytes);
+    g->size = 0;
     g->records = 0;
 }
 
@@ -125,12 +151,10 @@ static enum tl_code group_append(struct local_log *log, uint8_t type, const stru
     struct group *g = &log->open;
     size_t header = group_empty(g) ? TL__LOG_GROUP_HEADER : 0;
     size_t whole = header + TL__LOG_RECORD_HEADER + size;
-    uint8_t *p = tl_buffer_reserve(&g->bytes, whole);
-    if (!p) {
-        enum tl_code rc = tl_buffer_check(&g->bytes, st);
-        g->bytes.failed = false; /* it holds what it held */
-        return rc;
-    }
+    enum tl_code rc = group_reserve(log, g, g->size + whole, st);
+    if (rc)
+        return rc; /* it holds what it held */
+    uint8_t *p = g->data + g->size;
     memset(p, 0, header + TL__LOG_RECORD_HEADER);
     p += header;
     tl_put_u64le(p, log->next_position);
@@ -142,7 +166,7 @@ static enum tl_code group_append(struct local_log *log, uint8_t type, const stru
             memcpy(p, slices[i].data, slices[i].size);
         p += slices[i].size;
     }
-    g->bytes.size += whole;
+    g->size += whole;
     if (g->records == 0)
         g->first_position = log->next_position;
     g->records++;
@@ -177,7 +201,7 @@ static enum tl_code local_append(struct tl_log *base, uint8_t type, const struct
                        "a log record of %zu bytes is larger than the limit of %" PRIu64, size,
                        record_max);
     if (!group_empty(&log->open) &&
-        log->open.bytes.size + TL__LOG_RECORD_HEADER + size > log->group_bytes_max)
+        log->open.size + TL__LOG_RECORD_HEADER + size > log->group_bytes_max)
         return TL_FAIL(st, TL_BUSY, "the log's open group is full");
     if (numbers_used_up(log))
         return TL_FAIL(st, TL_LIMIT, "the log's numbers are used up");
@@ -187,16 +211,13 @@ static enum tl_code local_append(struct tl_log *base, uint8_t type, const struct
 /* Fills in the header and the padding. The group's first position follows what is durable (1). */
 static enum tl_code group_seal(struct local_log *log, struct group *g, struct tl_status *st)
 {
-    uint32_t payload = (uint32_t)(g->bytes.size - TL__LOG_GROUP_HEADER);
+    uint32_t payload = (uint32_t)(g->size - TL__LOG_GROUP_HEADER);
     size_t whole = (size_t)tl__log_group_size(payload);
-    size_t padding = whole - g->bytes.size;
-    if (padding > 0) {
-        uint8_t *p = tl_buffer_reserve(&g->bytes, padding);
-        if (!p)
-            return tl_buffer_check(&g->bytes, st);
-        memset(p, 0, padding);
-        g->bytes.size += padding;
-    }
+    enum tl_code rc = group_reserve(log, g, whole, st);
+    if (rc)
+        return rc;
+    memset(g->data + g->size, 0, whole - g->size);
+    g->size = whole;
     uint64_t key = tl__log_key(log->log_id, log->header.incarnation, log->offset);
     struct tl__log_group_header h = {
         .payload_size = payload,
@@ -206,10 +227,10 @@ static enum tl_code group_seal(struct local_log *log, struct group *g, struct tl
         .first_position = g->first_position,
         .records = g->records,
         .payload_sum =
-            tl_hash64_seed(g->bytes.data + TL__LOG_GROUP_HEADER, whole - TL__LOG_GROUP_HEADER, key),
+            tl_hash64_seed(g->data + TL__LOG_GROUP_HEADER, whole - TL__LOG_GROUP_HEADER, key),
     };
     tl_assert(h.known_durable + 1 == h.first_position);
-    tl__log_group_header_encode(&h, key, g->bytes.data);
+    tl__log_group_header_encode(&h, key, g->data);
     return TL_OK;
 }
 
@@ -239,6 +260,8 @@ static enum tl_code prepare(struct local_log *log, uint64_t bytes, struct tl_sta
     if (!log->next) {
         log->next_zeroed = 0;
         rc = tl_io_open(log->io, name, TL_IO_CREATE, &log->next, st);
+        if (!rc)
+            tl_io_commit_direct(log->next);
         if (!rc) /* room for all of it, or none is begun */
             rc = tl_io_preallocate(log->next, log->file_bytes, st);
     }
@@ -288,8 +311,10 @@ static enum tl_code take_spare(struct local_log *log, struct tl_file **file,
     if (log->spare_count > 0) {
         tl__log_spare_name(name_out, log->dir, log->spares[log->spare_count - 1]);
         enum tl_code rc = tl_io_open(log->io, name_out, TL_IO_WRITE, file, st);
-        if (!rc)
+        if (!rc) {
             log->spare_count--;
+            tl_io_commit_direct(*file);
+        }
         return rc;
     }
     enum tl_code rc = prepare(log, log->file_bytes, st);
@@ -354,7 +379,7 @@ static enum tl_code local_commit_begin(struct tl_log *base, struct tl_status *st
     enum tl_code rc = check_poison(log, st);
     if (rc || group_empty(&log->open))
         return rc;
-    uint32_t payload = (uint32_t)(log->open.bytes.size - TL__LOG_GROUP_HEADER);
+    uint32_t payload = (uint32_t)(log->open.size - TL__LOG_GROUP_HEADER);
     uint64_t whole = tl__log_group_size(payload);
     if (log->offset + whole > log->header.file_bytes)
         rc = begin_file(log, log->header.number + 1, st);
@@ -366,7 +391,7 @@ static enum tl_code local_commit_begin(struct tl_log *base, struct tl_status *st
     log->flying = log->open;
     log->open = open;
     group_clear(&log->open);
-    struct tl_slice slice = tl_buffer_slice(&log->flying.bytes);
+    struct tl_slice slice = tl_slice_of(log->flying.data, log->flying.size);
     rc = tl_io_commit_begin(log->file, log->offset, &slice, 1, &log->commit, st);
     if (rc)
         return poison(log, st);
@@ -382,7 +407,7 @@ static enum tl_code local_commit_wait(struct tl_log *base, uint64_t *durable, st
         log->commit = NULL;
         if (rc)
             return poison(log, st);
-        log->offset += log->flying.bytes.size;
+        log->offset += log->flying.size;
         log->next_group++;
         log->durable += log->flying.records;
         log->marked = false;
@@ -464,10 +489,21 @@ static void local_free(struct local_log *log)
 {
     tl_io_close(log->next);
     tl_io_close(log->file);
-    tl_buffer_deinit(&log->open.bytes);
-    tl_buffer_deinit(&log->flying.bytes);
+    free(log->open.data);
+    free(log->flying.data);
     free(log->files);
     free(log);
+}
+
+/* What is left of a busy time is not kept for ever. A failure costs disk space alone. */
+static void drop_spares(struct local_log *log)
+{
+    while (log->spare_count > log->spares_closed) {
+        struct tl_status ignored = TL_STATUS_INIT;
+        char name[TL__LOG_NAME_MAX];
+        tl__log_spare_name(name, log->dir, log->spares[--log->spare_count]);
+        (void)!tl_io_remove(log->io, name, &ignored);
+    }
 }
 
 static void local_close(struct tl_log *base)
@@ -479,6 +515,8 @@ static void local_close(struct tl_log *base)
     if (!log->poison.code && !log->marked && !numbers_used_up(log))
         write_mark(log);
     prepare_drop(log);
+    if (!log->poison.code)
+        drop_spares(log);
     local_free(log);
 }
 
@@ -598,6 +636,8 @@ static enum tl_code recover(struct local_log *log, const struct tl_log_options *
     log->marked = last_is_mark;
     tl__log_name(name, log->dir, w.header.number);
     rc = tl_io_open(log->io, name, TL_IO_WRITE, &log->file, st);
+    if (!rc)
+        tl_io_commit_direct(log->file);
     if (!rc)
         rc = overwrite_stale(log, &w, st);
     if (!rc && w.stale_count > 0) /* the cut is durable before the rest counts as durable */
@@ -726,9 +766,9 @@ enum tl_code tl_log_open_local(struct tl_io *io, const char *dir,
     log->spares_max = options->spare_files ? options->spare_files : SPARES_DEFAULT;
     if (log->spares_max > SPARES_MAX)
         log->spares_max = SPARES_MAX;
+    log->spares_closed =
+        options->spare_files_closed ? options->spare_files_closed : log->spares_max;
     log->next_incarnation = 1;
-    group_init(&log->open, log->group_bytes_max);
-    group_init(&log->flying, log->group_bytes_max);
     struct tl_log_recovered found = {0};
     enum tl_code rc = open_files(log, options, &found, st);
     if (rc) {

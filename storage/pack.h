@@ -9,7 +9,7 @@
  * same rows in the same order make the same bytes. docs/FORMAT.md describes each byte.
  *
  *     tl_pack_create
- *       tl_pack_segment_begin            columns in ascending order of id; merchant_id (1) and
+ *       tl_pack_segment_begin            columns in any order, each once; merchant_id (1) and
  *         tl_pack_column_begin           ts (2) come first and are never NULL, unless the pack
  *           tl_pack_column_append …      holds derived columns alone; rows are sorted by them
  *         tl_pack_column_end
@@ -116,11 +116,13 @@ struct tl_pack_options {
     int block_level;          /* zstd level tried on blocks (cold packs); 0: light encodings only */
     struct tl_budget *budget; /* charged for dictionaries in flight; NULL: no limit */
     bool omit_empty;          /* leave out columns that hold NULL alone */
+    bool map_columns;         /* a merge stores columns that follow others as maps */
 };
 /* What a flush uses (its packs are merged soon: strings are front-coded, zstd would be a fifth of
  * its cost), and what a merge into a partition uses. */
-#define TL_PACK_OPTIONS_HOT  ((struct tl_pack_options){.text_level = 0, .block_level = 0})
-#define TL_PACK_OPTIONS_COLD ((struct tl_pack_options){.text_level = 3, .block_level = 1})
+#define TL_PACK_OPTIONS_HOT ((struct tl_pack_options){.text_level = 0, .block_level = 0})
+#define TL_PACK_OPTIONS_COLD                                                                       \
+    ((struct tl_pack_options){.text_level = 3, .block_level = 1, .map_columns = true})
 
 /* Creates the file named by *id (the folder must exist; a leftover of that name is replaced). */
 TL_CHECK enum tl_code tl_pack_create(struct tl_io *io, const struct tl_pack_id *id,

@@ -29,18 +29,20 @@ enum {
     PACK_KNOWN_FEATURES = 0, /* required feature bits that this reader understands */
 
     INDEX_HEAD_BYTES = 8 + 16, /* with its checksum */
-    INDEX_COLUMN_BYTES = 56,
+    INDEX_COLUMN_BYTES = 64,
     /* A segment's index takes no more than this in memory, and less on disk. */
     INDEX_RESIDENT_BYTES_MAX = 64 << 20,
     INDEX_BYTES_MAX = 80 << 20,
 
     COLUMN_CONSTANT = 1,  /* flags of a column */
     COLUMN_CODE_SETS = 2, /* blocks have code sets */
+    COLUMN_MAPPED = 4,    /* by a parent */
     CODE_SET_STRINGS_MAX = 64,
 
-    UNIT_HASH_BYTES = 8,          /* before a string page, a merchant page and an index */
-    PAGE_TARGET_BYTES = 24 << 10, /* strings of a page, raw */
-    PAGE_ALONE_BYTES = 16 << 10,  /* a string from this size on has a page of its own */
+    UNIT_HASH_BYTES = 8,         /* before a string page, a merchant page and an index */
+    PAGE_HOT_BYTES = 24 << 10,   /* strings of a page, raw … */
+    PAGE_COLD_BYTES = 128 << 10, /* … and of one that is compressed: vocabularies are per page */
+    PAGE_ALONE_BYTES = 16 << 10, /* a string from this size on has a page of its own */
     PAGE_BYTES_MAX = TL_STRINGS_BYTES_MAX,
 
     MINI_MERCHANTS = 128,             /* merchants of one mini-page: widths stay narrow */
@@ -57,6 +59,12 @@ TL_CHECK enum tl_code tl__pack_column_intern(struct tl_pack_writer *w, struct tl
 TL_CHECK enum tl_code tl__pack_column_put(struct tl_pack_writer *w, const void *values,
                                           const uint64_t *validity, uint32_t count,
                                           struct tl_status *st);
+
+/* tl_pack_column_begin, for a TEXT column that is mapped by the column `parent_id` (0: by none),
+ * which was written before in this segment, and kept; `keep`: others will be mapped by this one. */
+TL_CHECK enum tl_code tl__pack_column_begin(struct tl_pack_writer *w, uint32_t column_id,
+                                            struct tl_type type, uint32_t parent_id, bool keep,
+                                            struct tl_status *st);
 
 /* Copies `count` bits; those of dst around them stay. */
 void tl__bits_copy(uint64_t *dst, uint32_t dst_bit, const uint64_t *src, uint32_t src_bit,
@@ -90,10 +98,62 @@ struct tl__block {
     uint32_t nulls;
 };
 
+/* What is kept of a written column that others are mapped by. */
+struct tl__kept_block {
+    struct tl__block stat;
+    size_t at; /* of its stored bytes in `bytes` */
+};
+struct tl__kept {
+    uint32_t column_id;
+    uint32_t distinct;
+    uint32_t parent; /* among the kept; UINT32_MAX: it is not mapped */
+    struct tl__kept_block *blocks;
+    uint32_t block_count;
+    struct tl_buffer bytes;
+    uint32_t *map; /* when it is mapped: a key for each code of its parent */
+    uint32_t map_count;
+};
+
+/* Writing maps (pack_map.c): the kept columns of the segment in flight, and the map of the column
+ * in flight. */
+struct tl__maps {
+    struct tl_budget *budget;
+    size_t charged;
+    uint64_t pack_key;
+    uint32_t rows;
+    struct tl__kept *kept;
+    uint32_t kept_count;
+    bool keep;       /* the column in flight is the last of the kept */
+    uint32_t parent; /* of the column in flight, among the kept; UINT32_MAX: it is not mapped */
+    uint32_t *map;
+    uint32_t map_count, map_capacity;
+    uint32_t keys[TL_BLOCK_ROWS], scratch[TL_BLOCK_ROWS];
+};
+/* Frees what was kept; for the next segment, and at the end. */
+void tl__maps_reset(struct tl__maps *m);
+TL_CHECK enum tl_code tl__maps_column(struct tl__maps *m, uint32_t rows, uint32_t column_id,
+                                      uint32_t parent_id, bool keep, struct tl_status *st);
+/* The next block of a column that is kept, as its index entry and stored bytes say. */
+TL_CHECK enum tl_code tl__maps_keep(struct tl__maps *m, const struct tl__block *b,
+                                    struct tl_slice stored, struct tl_status *st);
+/* Compares a block's rows with the map, which grows by the parent's new codes: exceptions[row] is
+ * 0, or 1 for NULL or the code + 2; *count are not 0. */
+TL_CHECK enum tl_code tl__maps_predict(struct tl__maps *m, uint32_t block, const uint32_t *codes,
+                                       const uint64_t *validity, uint32_t *exceptions,
+                                       uint32_t *count, struct tl_status *st);
+void tl__maps_column_end(struct tl__maps *m, uint32_t distinct);
+
 struct tl__page {
     uint64_t offset;
     uint32_t size;
     uint32_t first_code;
+};
+
+/* Of a column's map: entries [i * TL_BLOCK_ROWS, …), one for each code of the parent. */
+struct tl__map_block {
+    uint64_t offset;
+    uint32_t size; /* 0: all entries are `value` */
+    uint32_t value;
 };
 
 struct tl__column {
@@ -103,6 +163,13 @@ struct tl__column {
     uint32_t page_count;
     bool code_sets;
     uint32_t index_bytes;
+
+    /* mapped: the parent, and the map */
+    const struct tl__column *parent; /* NULL: not mapped */
+    const struct tl__map_block *map;
+    uint32_t map_entries; /* the parent's strings */
+    uint32_t map_blocks;
+    uint32_t map_width; /* bytes of an entry in memory: 1, 2 or 4 */
 };
 
 struct tl__mini {
@@ -142,13 +209,21 @@ static inline uint32_t tl__block_rows(uint32_t rows, uint32_t block)
     return left < TL_BLOCK_ROWS ? left : TL_BLOCK_ROWS;
 }
 struct tl_block_expect tl__column_expect(const struct tl__column *c, uint32_t block);
+struct tl_block_expect tl__map_expect(const struct tl__column *c, uint32_t block);
+/* Bytes in memory of an entry of a map into a dictionary of so many strings. */
+static inline uint32_t tl__map_width(uint32_t distinct)
+{
+    return distinct < UINT8_MAX ? 1 : distinct < UINT16_MAX ? 2 : 4;
+}
 
 /* Bytes of memory that an index of this shape takes; what INDEX_RESIDENT_BYTES_MAX bounds. */
-static inline uint64_t tl__index_column_bytes(uint32_t blocks, bool constant, uint32_t pages)
+static inline uint64_t tl__index_column_bytes(uint32_t blocks, bool constant, uint32_t pages,
+                                              uint32_t map_blocks)
 {
     return sizeof(struct tl__column) +
            (constant ? 0 : (uint64_t)blocks * sizeof(struct tl__block)) +
-           ((uint64_t)pages + 1) * sizeof(struct tl__page);
+           ((uint64_t)pages + 1) * sizeof(struct tl__page) +
+           (uint64_t)map_blocks * sizeof(struct tl__map_block);
 }
 static inline uint64_t tl__index_minis_bytes(uint32_t minis)
 {
@@ -172,6 +247,10 @@ bool tl__pin_private(const struct tl_cached *pin);
 TL_CHECK enum tl_code tl__block_pin(const struct tl__column *c, uint32_t block, bool once,
                                     struct tl_read_stats *stats, struct tl_cached **out,
                                     struct tl_status *st);
+/* The entries of a block of a map with bytes on disk, c->map_width bytes each, padded. */
+TL_CHECK enum tl_code tl__map_pin(const struct tl__column *c, uint32_t block, bool once,
+                                  bool past_cache, struct tl_read_stats *stats,
+                                  struct tl_cached **out, struct tl_status *st);
 /* The inflated page of strings. */
 TL_CHECK enum tl_code tl__page_pin(const struct tl__column *c, uint32_t page,
                                    struct tl_read_stats *stats, struct tl_cached **out,
@@ -208,6 +287,24 @@ TL_CHECK enum tl_code tl__window_block(struct tl__window *w, const struct tl__co
                                        uint32_t block, const uint8_t **image, struct tl_status *st);
 TL_CHECK enum tl_code tl__window_page(struct tl__window *w, const struct tl__column *c,
                                       uint32_t page, const uint8_t **image, struct tl_status *st);
+
+/* ---- mapped columns ----
+ * A key is what a row has of a column in the terms of maps: 0 for NULL, else its code + 1. */
+
+/* What the index knows of a block: constant with a value, constant NULL, or neither. */
+struct tl__told {
+    bool constant, null;
+    int64_t value;
+};
+struct tl__told tl__told_of(const struct tl__column *c, uint32_t block);
+/* Stands the cursor on `block`, which has bytes on disk. */
+TL_CHECK enum tl_code tl__cursor_move(struct tl_cursor *cur, const struct tl__column *c,
+                                      uint32_t block, struct tl_status *st);
+/* The keys of rows [lo, hi) of the cursor's column, which is mapped. */
+TL_CHECK enum tl_code tl__mapped_keys(struct tl_cursor *cur, uint32_t lo, uint32_t hi,
+                                      uint32_t *keys, struct tl_status *st);
+/* Unpins its map; what the cursor keeps for mapped columns is freed. */
+void tl__map_reader_close(struct tl_cursor *cur);
 
 /* Fills `rows` places with one index entry's value. */
 void tl__fill_constant(enum tl_kind kind, int64_t value, void *out, uint32_t rows);

@@ -131,6 +131,15 @@ static enum tl_code verify_column(struct verify *v, const struct tl__column *c,
     struct seen seen = {0};
     for (uint32_t i = 0; !rc && i < c->pub.block_count; i++)
         rc = verify_block(v, c, &cur, i, &seen, st);
+    for (uint32_t i = 0; !rc && i < c->map_blocks; i++) {
+        if (c->map[i].size == 0)
+            continue;
+        struct tl_cached *pin;
+        rc = tl__map_pin(c, i, true, true, NULL, &pin, st);
+        if (!rc)
+            tl__pin_release(v->pack, pin);
+        v->counts->blocks++;
+    }
     tl_cursor_close(&cur);
     if (rc)
         return rc;
@@ -302,6 +311,40 @@ const char *tl_inspect_encoding_name(uint32_t encoding)
                                                                          : NULL;
 }
 
+static void inspect_payload(struct tl_column_inspect *out, struct tl_slice stored)
+{
+    uint32_t validity = tl_get_u32le(stored.data + 12);
+    struct tl_slice values =
+        tl_slice_of(stored.data + TL_BLOCK_HEADER_BYTES + validity, tl_get_u32le(stored.data + 16));
+    uint32_t kind = (uint32_t)tl_payload_kind(values);
+    out->validity_bytes += validity;
+    out->encodings[kind < TL_INSPECT_ENCODINGS ? kind : 0]++;
+    out->zstd_blocks += !tl_payload_is_inflated(values);
+}
+
+static enum tl_code inspect_map(struct tl__window *w, const struct tl__column *c,
+                                struct tl_column_inspect *out, struct tl_status *st)
+{
+    for (uint32_t i = 0; i < c->map_blocks; i++) {
+        const struct tl__map_block *b = &c->map[i], *last = &c->map[c->map_blocks - 1];
+        if (b->size == 0)
+            continue;
+        struct tl_slice stored;
+        struct tl_block_expect expect = tl__map_expect(c, i);
+        size_t size;
+        enum tl_code rc =
+            tl__window_read(w, b->offset, b->size, last->offset + last->size, &stored, st);
+        if (!rc)
+            rc = tl_block_measure(stored, &expect, &size, st);
+        if (rc)
+            return rc;
+        out->map_blocks++;
+        out->map_bytes += b->size;
+        inspect_payload(out, stored);
+    }
+    return TL_OK;
+}
+
 static enum tl_code inspect_column(struct tl__window *w, const struct tl__column *c,
                                    struct tl_column_inspect *out, struct tl_status *st)
 {
@@ -309,6 +352,7 @@ static enum tl_code inspect_column(struct tl__window *w, const struct tl__column
                                       .type = c->pub.type,
                                       .nulls = c->pub.nulls,
                                       .distinct = c->pub.distinct,
+                                      .parent_id = c->pub.parent_id,
                                       .pages = c->page_count,
                                       .index_bytes = c->index_bytes};
     for (uint32_t i = 0; i < c->pub.block_count; i++) {
@@ -328,16 +372,13 @@ static enum tl_code inspect_column(struct tl__window *w, const struct tl__column
             rc = tl_block_measure(stored, &expect, &image_size, st);
         if (rc)
             return rc;
-        uint32_t validity = tl_get_u32le(stored.data + 12);
-        struct tl_slice values = tl_slice_of(stored.data + TL_BLOCK_HEADER_BYTES + validity,
-                                             tl_get_u32le(stored.data + 16));
-        uint32_t kind = (uint32_t)tl_payload_kind(values);
         out->blocks++;
         out->block_bytes += stat.size;
-        out->validity_bytes += validity;
-        out->encodings[kind < TL_INSPECT_ENCODINGS ? kind : 0]++;
-        out->zstd_blocks += !tl_payload_is_inflated(values);
+        inspect_payload(out, stored);
     }
+    enum tl_code map = inspect_map(w, c, out, st);
+    if (map)
+        return map;
     for (uint32_t i = 0; i < c->page_count; i++) {
         const uint8_t *image;
         enum tl_code rc = tl__window_page(w, c, i, &image, st);

@@ -9,7 +9,7 @@
  *
  * Invariants:
  *  (1) written + out.size is the offset at which the next byte of the file will stand.
- *  (2) a column's blocks are contiguous, and so are its pages: offsets are sums of sizes.
+ *  (2) a column's blocks, blocks of its map and pages are contiguous: offsets are sums of sizes.
  *  (3) a NULL row's value in a block repeats the value before it (the one after it at the
  *      block's start), so that it costs nothing and never widens the block's range.
  *  (4) once `failed` holds a code, no byte is written any more.
@@ -30,9 +30,11 @@ struct column_state {
     uint32_t rows;
     uint64_t blocks_offset;
     uint32_t nulls;
-    bool any_stored; /* a block with bytes on disk */
-    bool same;       /* all blocks so far say the same constant, or all NULL */
-    bool any_value;  /* min and max mean something */
+    bool any_stored;    /* a block that the index alone does not tell */
+    uint32_t parent_id; /* it is mapped by; 0: by none */
+    bool keep;          /* others are mapped by it */
+    bool same;          /* all blocks so far say the same constant, or all NULL */
+    bool any_value;     /* min and max mean something */
     int64_t min, max;
     bool code_sets;
     /* TEXT, once all rows are in: the dictionary, the interner's or the caller's */
@@ -45,6 +47,12 @@ struct column_state {
 };
 
 enum state { STATE_PACK, STATE_SEGMENT, STATE_COLUMN };
+
+/* Where a column's entry stands in `index`. */
+struct entry_place {
+    uint32_t column_id;
+    size_t at, size;
+};
 
 struct tl_pack_writer {
     struct tl_io *io;
@@ -67,8 +75,10 @@ struct tl_pack_writer {
 
     /* the segment in flight */
     struct tl_segment_info info;
-    struct tl_buffer index; /* the columns' entries */
-    uint64_t resident;      /* memory that a reader of this index will take */
+    struct tl_buffer index; /* the columns' entries, as they were written */
+    struct entry_place *places;
+    uint32_t place_capacity;
+    uint64_t resident; /* memory that a reader of this index will take */
     struct tl__block *blocks;
     uint32_t block_capacity, block_count;
     uint64_t *starts; /* bit r: row r begins a merchant */
@@ -87,10 +97,14 @@ struct tl_pack_writer {
 
     struct column_state column;
     struct tl__interner dict; /* of the column in flight */
+    struct tl__maps maps;
+    struct tl__map_block *map; /* blocks of the map of the column in flight */
+    uint32_t map_count, map_capacity;
 
     uint64_t values[TL_BLOCK_ROWS]; /* of the block in flight, width bytes each */
     uint64_t validity[TL_BLOCK_ROWS / 64];
     uint32_t codes[TL_VECTOR_ROWS_MAX]; /* of the call in flight */
+    uint32_t exceptions[TL_BLOCK_ROWS];
     int64_t array[TL_ENCODE_ROWS_MAX];
 };
 
@@ -228,6 +242,42 @@ static void note_range(struct column_state *c, const struct tl__block *b)
         c->max = b->max;
 }
 
+static struct tl_encode_options block_options(const struct tl_pack_writer *w)
+{
+    return (struct tl_encode_options){
+        .zstd_level = w->options.block_level,
+        .effort = w->options.block_level == 0 ? TL_EFFORT_FAST : TL_EFFORT_BEST,
+    };
+}
+
+/* The block's values, which the index alone does not tell; of a mapped column the exceptions. */
+static enum tl_code block_store(struct tl_pack_writer *w, struct tl__block *b, const void *values,
+                                const uint64_t *validity, uint32_t rows, struct tl_status *st)
+{
+    struct column_state *c = &w->column;
+    validity = b->nulls ? validity : NULL;
+    uint32_t nulls = b->nulls;
+    c->any_stored = true;
+    if (c->parent_id) {
+        uint32_t count;
+        enum tl_code rc =
+            tl__maps_predict(&w->maps, w->block_count, values, validity, w->exceptions, &count, st);
+        if (rc || count == 0)
+            return rc;
+        values = w->exceptions;
+        validity = NULL;
+        nulls = 0;
+    }
+    size_t before = w->out.size;
+    struct tl_encode_options opt = block_options(w);
+    b->offset = here(w);
+    enum tl_code rc = tl_block_encode(w->encoder, c->type.kind, values, validity, rows, nulls, &opt,
+                                      w->key, b->offset, &w->out, st);
+    if (!rc)
+        b->size = (uint32_t)(w->out.size - before);
+    return rc;
+}
+
 /* Writes a block: (3) holds for its values. `strings` is the size of the dictionary so far. */
 static enum tl_code block_write(struct tl_pack_writer *w, const void *values,
                                 const uint64_t *validity, uint32_t rows, uint32_t nulls,
@@ -250,26 +300,25 @@ static enum tl_code block_write(struct tl_pack_writer *w, const void *values,
         note_range(c, b);
     }
     if (!constant) {
-        uint64_t offset = here(w);
-        struct tl_encode_options opt = {
-            .zstd_level = w->options.block_level,
-            .effort = w->options.block_level == 0 ? TL_EFFORT_FAST : TL_EFFORT_BEST,
-        };
-        size_t before = w->out.size;
-        rc = tl_block_encode(w->encoder, c->type.kind, values, nulls ? validity : NULL, rows, nulls,
-                             &opt, w->key, offset, &w->out, st);
-        if (rc)
-            return rc;
-        b->offset = offset;
-        b->size = (uint32_t)(w->out.size - before);
-        c->any_stored = true;
-        rc = maybe_write_out(w, st);
-    } else if (w->block_count > 0) {
+        rc = block_store(w, b, values, validity, rows, st);
+    } else {
+        /* The map grows all the same: later rows may have a code that is first met here. */
+        uint32_t count;
+        if (c->parent_id)
+            rc = tl__maps_predict(&w->maps, w->block_count, values, nulls ? validity : NULL,
+                                  w->exceptions, &count, st);
         const struct tl__block *first = &w->blocks[0];
         bool both_null = nulls == rows && first->nulls > 0 && first->size == 0;
         bool both_same = nulls == 0 && first->nulls == 0 && first->min == b->min;
         c->same = c->same && (both_null || both_same);
     }
+    if (!rc && c->keep)
+        rc = tl__maps_keep(&w->maps, b, tl_slice_of(w->out.data + w->out.size - b->size, b->size),
+                           st);
+    if (!rc)
+        rc = maybe_write_out(w, st);
+    if (rc)
+        return rc;
     c->nulls += nulls;
     w->block_count++;
     return rc;
@@ -563,6 +612,14 @@ static int64_t block_codes_at(const void *from, uint32_t i)
 {
     return (int64_t)((const struct tl__block *)from)[i].codes;
 }
+static int64_t map_size_at(const void *from, uint32_t i)
+{
+    return ((const struct tl__map_block *)from)[i].size;
+}
+static int64_t map_value_at(const void *from, uint32_t i)
+{
+    return ((const struct tl__map_block *)from)[i].value;
+}
 /* Page arrays are kept as pairs of u32: strings, size. */
 static int64_t page_strings_at(const void *from, uint32_t i)
 {
@@ -597,13 +654,13 @@ static enum tl_code array_of_blocks(struct tl_pack_writer *w,
 }
 
 /* Strings [lo, *hi) that share a page: up to the target size, a long one by itself. */
-static uint32_t page_end(const struct column_state *d, uint32_t lo)
+static uint32_t page_end(const struct column_state *d, uint32_t lo, size_t target)
 {
     size_t bytes = 0;
     uint32_t hi = lo;
     while (hi < d->string_count && hi - lo < TL_ENCODE_ROWS_MAX) {
         size_t size = d->strings[hi].size;
-        if (hi > lo && (size >= PAGE_ALONE_BYTES || bytes + size + 4 > PAGE_TARGET_BYTES))
+        if (hi > lo && (size >= PAGE_ALONE_BYTES || bytes + size + 4 > target))
             break;
         bytes += size + 4;
         hi++;
@@ -618,10 +675,13 @@ static enum tl_code write_pages(struct tl_pack_writer *w, struct tl_buffer *list
                                 struct tl_status *st)
 {
     const struct column_state *d = &w->column;
-    struct tl_encode_options opt = {.zstd_level = w->options.text_level};
+    struct tl_encode_options opt = {
+        .zstd_level = w->options.text_level,
+        .effort = w->options.block_level == 0 ? TL_EFFORT_FAST : TL_EFFORT_BEST,
+    };
     *count = 0;
     for (uint32_t lo = 0; lo < d->string_count;) {
-        uint32_t hi = page_end(d, lo);
+        uint32_t hi = page_end(d, lo, opt.zstd_level ? PAGE_COLD_BYTES : PAGE_HOT_BYTES);
         uint64_t offset = here(w);
         size_t at = w->out.size;
         tl_buffer_put_u64(&w->out, 0);
@@ -646,6 +706,56 @@ static enum tl_code write_pages(struct tl_pack_writer *w, struct tl_buffer *list
     return TL_OK;
 }
 
+/* Writes the map of the column in flight, by the block. */
+static enum tl_code write_map(struct tl_pack_writer *w, struct tl_status *st)
+{
+    const struct tl__maps *m = &w->maps;
+    uint32_t blocks = tl__block_count(m->map_count);
+    if (blocks > w->map_capacity) {
+        struct tl__map_block *map = realloc(w->map, blocks * sizeof(*map));
+        if (!map)
+            return no_memory(st);
+        w->map = map;
+        w->map_capacity = blocks;
+    }
+    struct tl_encode_options opt = block_options(w);
+    for (uint32_t i = 0; i < blocks; i++) {
+        struct tl__map_block *b = &w->map[i];
+        const uint32_t *entries = m->map + ((size_t)i << TL_BLOCK_SHIFT);
+        uint32_t count = tl__block_rows(m->map_count, i);
+        *b = (struct tl__map_block){0};
+        int64_t min, max;
+        if (tl_block_range(TL_TEXT, entries, count, &min, &max)) {
+            b->value = (uint32_t)min;
+            continue;
+        }
+        size_t before = w->out.size;
+        enum tl_code rc = tl_block_encode(w->encoder, TL_TEXT, entries, NULL, count, 0, &opt,
+                                          w->key, here(w), &w->out, st);
+        b->size = (uint32_t)(w->out.size - before);
+        if (!rc)
+            rc = maybe_write_out(w, st);
+        if (rc)
+            return rc;
+    }
+    w->map_count = blocks;
+    return TL_OK;
+}
+
+static enum tl_code note_place(struct tl_pack_writer *w, struct tl_status *st)
+{
+    if (w->info.columns > w->place_capacity) {
+        uint32_t n = w->place_capacity ? 2 * w->place_capacity : 64;
+        struct entry_place *places = realloc(w->places, n * sizeof(*places));
+        if (!places)
+            return no_memory(st);
+        w->places = places;
+        w->place_capacity = n;
+    }
+    w->places[w->info.columns - 1] = (struct entry_place){w->column.id, w->index.size, 0};
+    return TL_OK;
+}
+
 static enum tl_code index_column(struct tl_pack_writer *w, uint64_t pages_offset,
                                  const struct tl_buffer *pages, uint32_t page_count,
                                  struct tl_status *st)
@@ -653,17 +763,22 @@ static enum tl_code index_column(struct tl_pack_writer *w, uint64_t pages_offset
     const struct column_state *c = &w->column;
     bool constant = !c->any_stored && c->same;
     bool sets = c->code_sets && c->type.kind == TL_TEXT && !constant;
-    w->resident += tl__index_column_bytes(w->block_count, constant, page_count);
+    bool mapped = c->parent_id != 0 && !constant;
+    w->resident +=
+        tl__index_column_bytes(w->block_count, constant, page_count, mapped ? w->map_count : 0);
     if (w->resident > INDEX_RESIDENT_BYTES_MAX)
         return TL_FAIL(st, TL_LIMIT, "the index of a segment exceeds %d bytes",
                        INDEX_RESIDENT_BYTES_MAX);
 
+    enum tl_code rc = note_place(w, st);
+    if (rc)
+        return rc;
     struct tl_buffer *x = &w->index;
     tl_buffer_put_u32(x, c->id);
     tl_buffer_put_u8(x, c->type.kind);
     tl_buffer_put_u8(x, c->type.scale);
-    tl_buffer_put_u8(x,
-                     (uint8_t)((constant ? COLUMN_CONSTANT : 0) | (sets ? COLUMN_CODE_SETS : 0)));
+    tl_buffer_put_u8(x, (uint8_t)((constant ? COLUMN_CONSTANT : 0) | (sets ? COLUMN_CODE_SETS : 0) |
+                                  (mapped ? COLUMN_MAPPED : 0)));
     tl_buffer_put_u8(x, 0);
     tl_buffer_put_u32(x, c->nulls);
     tl_buffer_put_u32(x, c->type.kind == TL_TEXT ? c->string_count : 0);
@@ -672,8 +787,10 @@ static enum tl_code index_column(struct tl_pack_writer *w, uint64_t pages_offset
     tl_buffer_put_u64(x, c->blocks_offset);
     tl_buffer_put_u64(x, pages_offset);
     tl_buffer_put_u32(x, page_count);
+    tl_buffer_put_u32(x, mapped ? c->parent_id : 0);
+    tl_buffer_put_u32(x, mapped ? w->maps.map_count : 0);
     tl_buffer_put_u32(x, 0);
-    enum tl_code rc = tl_buffer_check(x, st);
+    rc = tl_buffer_check(x, st);
     if (!rc && !constant) {
         rc = array_of_blocks(w, block_size_at, st);
         if (!rc)
@@ -685,11 +802,18 @@ static enum tl_code index_column(struct tl_pack_writer *w, uint64_t pages_offset
         if (!rc && sets)
             rc = array_of_blocks(w, block_codes_at, st);
     }
+    if (!rc && mapped) {
+        rc = put_array(w, x, w->map_count, map_size_at, w->map, st);
+        if (!rc)
+            rc = put_array(w, x, w->map_count, map_value_at, w->map, st);
+    }
     if (!rc && page_count > 0) {
         rc = put_array(w, x, page_count, page_strings_at, pages->data, st);
         if (!rc)
             rc = put_array(w, x, page_count, page_size_at, pages->data, st);
     }
+    struct entry_place *place = &w->places[w->info.columns - 1];
+    place->size = x->size - place->at;
     return rc;
 }
 
@@ -732,6 +856,8 @@ enum tl_code tl_pack_create(struct tl_io *io, const struct tl_pack_id *id,
     w->key = tl_pack_key(id);
     w->options = *options;
     tl__interner_init(&w->dict, options->budget);
+    w->maps.budget = options->budget;
+    w->maps.pack_key = w->key;
     tl_pack_name(id, w->name);
     tl_buffer_init(&w->out, "pack output",
                    OUT_BYTES + TL_STRINGS_BYTES_MAX + TL_BLOCK_BYTES_MAX + INDEX_BYTES_MAX);
@@ -835,7 +961,7 @@ enum tl_code tl_pack_segment_begin(struct tl_pack_writer *w, const struct tl_seg
     w->mini_fill = w->mini_count = w->page_minis = 0;
     w->last_ts = INT64_MIN;
     w->resident = 0;
-    w->column.id = 0;
+    tl__maps_reset(&w->maps);
     w->state = STATE_SEGMENT;
     return TL_OK;
 }
@@ -843,10 +969,19 @@ enum tl_code tl_pack_segment_begin(struct tl_pack_writer *w, const struct tl_seg
 enum tl_code tl_pack_column_begin(struct tl_pack_writer *w, uint32_t column_id, struct tl_type type,
                                   struct tl_status *st)
 {
+    return tl__pack_column_begin(w, column_id, type, 0, false, st);
+}
+
+enum tl_code tl__pack_column_begin(struct tl_pack_writer *w, uint32_t column_id,
+                                   struct tl_type type, uint32_t parent_id, bool keep,
+                                   struct tl_status *st)
+{
     enum tl_code rc = check_state(w, STATE_SEGMENT, st);
     if (rc)
         return rc;
-    tl_assert(column_id > w->column.id); /* ascending */
+    for (uint32_t i = 0; i < w->info.columns; i++)
+        tl_assert(w->places[i].column_id != column_id); /* each once */
+    tl_assert((parent_id == 0 && !keep) || type.kind == TL_TEXT);
     if (w->id.kind != TL_PACK_DERIVED) {
         tl_assert(w->info.columns > 0 || column_id == TL_COLUMN_MERCHANT);
         tl_assert(w->info.columns != 1 || column_id == TL_COLUMN_TS);
@@ -872,10 +1007,15 @@ enum tl_code tl_pack_column_begin(struct tl_pack_writer *w, uint32_t column_id, 
     w->column = (struct column_state){.id = column_id,
                                       .type = type,
                                       .width = width,
+                                      .parent_id = parent_id,
+                                      .keep = keep,
                                       .blocks_offset = here(w),
                                       .same = true,
                                       .code_sets = true};
     w->block_count = 0;
+    rc = tl__maps_column(&w->maps, w->info.rows, column_id, parent_id, keep, st);
+    if (rc)
+        return poison(w, st);
     w->state = STATE_COLUMN;
     return TL_OK;
 }
@@ -904,12 +1044,16 @@ static enum tl_code column_end(struct tl_pack_writer *w, struct tl_status *st)
     struct tl_buffer pages;
     tl_buffer_init(&pages, "dictionary pages", INDEX_RESIDENT_BYTES_MAX);
     uint32_t page_count = 0;
+    if (c->parent_id && (c->any_stored || !c->same))
+        rc = write_map(w, st);
     uint64_t pages_offset = here(w);
-    if (c->type.kind == TL_TEXT)
+    if (!rc && c->type.kind == TL_TEXT)
         rc = write_pages(w, &pages, &page_count, st);
     if (!rc)
         rc = index_column(w, pages_offset, &pages, page_count, st);
     tl_buffer_deinit(&pages);
+    if (!rc)
+        tl__maps_column_end(&w->maps, c->string_count);
     if (rc)
         return rc;
 
@@ -936,6 +1080,12 @@ enum tl_code tl_pack_column_end(struct tl_pack_writer *w, struct tl_status *st)
         return poison(w, st);
     w->state = STATE_SEGMENT;
     return TL_OK;
+}
+
+static int place_cmp(const void *a, const void *b)
+{
+    const struct entry_place *x = a, *y = b;
+    return (x->column_id > y->column_id) - (x->column_id < y->column_id);
 }
 
 /* Blocks straight from the caller's arrays; one with NULLs is copied, so that (3) can be made. */
@@ -997,6 +1147,7 @@ enum tl_code tl_pack_column_write(struct tl_pack_writer *w, uint32_t column_id, 
 
 static enum tl_code segment_end(struct tl_pack_writer *w, struct tl_status *st)
 {
+    tl__maps_reset(&w->maps);
     uint64_t merchant_offset = here(w);
     enum tl_code rc = write_merchant_pages(w, st);
     if (rc)
@@ -1011,7 +1162,9 @@ static enum tl_code segment_end(struct tl_pack_writer *w, struct tl_status *st)
     tl_buffer_put_u32(&w->out, w->info.columns);
     tl_buffer_put_u32(&w->out, w->info.merchants);
     tl_buffer_put_u64(&w->out, merchant_offset);
-    tl_buffer_put(&w->out, w->index.data, w->index.size);
+    qsort(w->places, w->info.columns, sizeof(w->places[0]), place_cmp);
+    for (uint32_t i = 0; i < w->info.columns; i++)
+        tl_buffer_put(&w->out, w->index.data + w->places[i].at, w->places[i].size);
     rc = tl_buffer_check(&w->out, st);
     static int64_t (*const arrays[])(const void *, uint32_t) = {
         mini_merchant_at, mini_row_at, mini_merchant_width_at, mini_row_width_at};
@@ -1103,6 +1256,9 @@ static enum tl_code pack_finish(struct tl_pack_writer *w, struct tl_status *st)
 static void writer_free(struct tl_pack_writer *w)
 {
     tl__interner_deinit(&w->dict);
+    tl__maps_reset(&w->maps);
+    free(w->map);
+    free(w->places);
     tl_buffer_deinit(&w->out);
     tl_buffer_deinit(&w->index);
     tl_buffer_deinit(&w->merchant_bytes);

@@ -13,6 +13,11 @@
 #include "base/assert.h"
 #include "storage/pack_int.h"
 
+/* The units of a column. */
+struct extent {
+    uint64_t begin, end;
+};
+
 /* What loading needs beside the segment. */
 struct loading {
     struct tl_pack *pack;
@@ -23,8 +28,9 @@ struct loading {
     uint64_t resident;
     uint64_t index_offset;
     uint64_t merchant_offset;
-    uint64_t data_end; /* of the columns' units: no unit ends behind it */
-    uint64_t next;     /* where the next column's units begin */
+    uint64_t data_end;      /* of the columns' units: no unit ends behind it */
+    uint64_t next;          /* where the column's next unit begins */
+    struct extent *extents; /* of each column */
 };
 
 static enum tl_code corrupt(struct tl_status *st, const char *what)
@@ -103,6 +109,14 @@ static void put_page_size(void *to, uint32_t i, int64_t v)
 {
     ((struct tl__page *)to)[i].size = narrow(v);
 }
+static void put_map_size(void *to, uint32_t i, int64_t v)
+{
+    ((struct tl__map_block *)to)[i].size = narrow(v);
+}
+static void put_map_value(void *to, uint32_t i, int64_t v)
+{
+    ((struct tl__map_block *)to)[i].value = narrow(v);
+}
 static void put_i64(void *to, uint32_t i, int64_t v)
 {
     ((int64_t *)to)[i] = v;
@@ -148,7 +162,7 @@ static enum tl_code check_blocks(struct loading *l, struct tl__column *c, struct
                         tl_block_range_cmp(c->pub.type.kind, b->min, b->max) > 0)))
             return corrupt(st, "blocks");
         if (b->size == 0) {
-            if (values && (b->nulls != 0 || b->min != b->max))
+            if (values && (b->nulls != 0 || b->min != b->max) && c->map_blocks == 0)
                 return corrupt(st, "blocks");
         } else if (!values || b->size < TL_BLOCK_HEADER_BYTES || b->size > TL_BLOCK_BYTES_MAX ||
                    b->size > l->data_end - l->next) {
@@ -219,6 +233,31 @@ static enum tl_code load_pages(struct loading *l, struct tl__column *c, struct t
     return code == c->pub.distinct ? TL_OK : corrupt(st, "dictionary pages");
 }
 
+static enum tl_code load_map(struct loading *l, struct tl__column *c, struct tl_status *st)
+{
+    uint32_t n = c->map_blocks;
+    struct tl__map_block *map = tl_arena_calloc(&l->segment->arena, n, sizeof(*map), st);
+    if (!map)
+        return st->code;
+    enum tl_code rc = read_array(l, n, put_map_size, map, st);
+    if (!rc)
+        rc = read_array(l, n, put_map_value, map, st);
+    if (rc)
+        return rc;
+    for (uint32_t i = 0; i < n; i++) {
+        struct tl__map_block *b = &map[i];
+        if (b->size == 0 ? b->value > c->pub.distinct
+                         : b->value != 0 || b->size < TL_BLOCK_HEADER_BYTES ||
+                               b->size > TL_BLOCK_BYTES_MAX || b->size > l->data_end - l->next)
+            return corrupt(st, "maps");
+        b->offset = l->next;
+        l->next += b->size;
+    }
+    c->map = map;
+    c->map_width = tl__map_width(c->pub.distinct);
+    return TL_OK;
+}
+
 static enum tl_code charge(struct loading *l, uint64_t bytes, struct tl_status *st)
 {
     l->resident += bytes;
@@ -242,15 +281,22 @@ static enum tl_code load_column(struct loading *l, uint32_t index, struct tl_sta
     pub->max = (int64_t)tl_read_u64(r);
     uint64_t blocks_offset = tl_read_u64(r), pages_offset = tl_read_u64(r);
     c->page_count = tl_read_u32(r);
+    pub->parent_id = tl_read_u32(r);
+    c->map_entries = tl_read_u32(r);
     uint32_t zero2 = tl_read_u32(r);
     pub->rows = l->segment->info->rows;
     pub->block_count = tl__block_count(pub->rows);
     pub->constant = flags & COLUMN_CONSTANT;
+    bool mapped = flags & COLUMN_MAPPED;
+    c->map_blocks = tl__block_count(c->map_entries);
     c->code_sets = flags & COLUMN_CODE_SETS;
 
     bool text = pub->type.kind == TL_TEXT;
     bool values = pub->nulls < pub->rows;
-    if (r->failed || zero != 0 || zero2 != 0 || (flags & ~(COLUMN_CONSTANT | COLUMN_CODE_SETS)) ||
+    if (r->failed || zero != 0 || zero2 != 0 ||
+        (flags & ~(COLUMN_CONSTANT | COLUMN_CODE_SETS | COLUMN_MAPPED)) ||
+        mapped != (pub->parent_id != 0) || mapped != (c->map_entries != 0) ||
+        (mapped && (!text || pub->constant)) || c->map_entries > pub->rows ||
         tl_block_width(pub->type.kind) == 0 ||
         (pub->type.scale != 0 && pub->type.kind != TL_DECIMAL64) || pub->type.scale > 18 ||
         pub->nulls > pub->rows || (!text && (pub->distinct | c->page_count)) ||
@@ -262,15 +308,19 @@ static enum tl_code load_column(struct loading *l, uint32_t index, struct tl_sta
         return corrupt(st, "columns");
     if (index > 0 && pub->id <= l->segment->columns[index - 1].pub.id)
         return corrupt(st, "column ids");
-    enum tl_code rc =
-        charge(l, tl__index_column_bytes(pub->block_count, pub->constant, c->page_count), st);
+    enum tl_code rc = charge(
+        l, tl__index_column_bytes(pub->block_count, pub->constant, c->page_count, c->map_blocks),
+        st);
     if (rc)
         return rc;
-    /* Units lie one behind the other, columns in order: what is not the next byte is wrong. */
-    if (blocks_offset != l->next)
+    /* A column's units lie one behind the other: what is not the next byte is wrong. */
+    if (blocks_offset < l->segment->info->offset || blocks_offset > l->data_end)
         return corrupt(st, "offsets");
+    l->next = blocks_offset;
     if (!pub->constant)
         rc = load_blocks(l, c, st);
+    if (!rc && mapped)
+        rc = load_map(l, c, st);
     if (!rc && pages_offset != l->next)
         return corrupt(st, "offsets");
     if (!rc && text)
@@ -279,7 +329,53 @@ static enum tl_code load_column(struct loading *l, uint32_t index, struct tl_sta
         return rc;
     if (text)
         pub->dict_id = tl_dict_new_id();
+    l->extents[index] = (struct extent){blocks_offset, l->next};
     c->index_bytes = (uint32_t)(r->next - begin);
+    return TL_OK;
+}
+
+static int extent_cmp(const void *a, const void *b)
+{
+    const struct extent *x = a, *y = b;
+    if (x->begin != y->begin)
+        return x->begin < y->begin ? -1 : 1;
+    return (x->end > y->end) - (x->end < y->end);
+}
+
+/* The columns' units, in whatever order, fill the segment up to the merchant pages. */
+static enum tl_code check_extents(struct loading *l, struct tl_status *st)
+{
+    uint32_t n = l->segment->column_count;
+    qsort(l->extents, n, sizeof(*l->extents), extent_cmp);
+    uint64_t next = l->segment->info->offset;
+    for (uint32_t i = 0; i < n; i++) {
+        if (l->extents[i].begin != next)
+            return corrupt(st, "offsets");
+        next = l->extents[i].end;
+    }
+    return next == l->data_end ? TL_OK : corrupt(st, "offsets");
+}
+
+/* Parents are TEXT, not constant, and at most TL_MAP_DEPTH_MAX one above the other; a map has an
+ * entry for each code of its parent. */
+static enum tl_code find_parents(struct tl_segment *s, struct tl_status *st)
+{
+    for (uint32_t i = 0; i < s->column_count; i++) {
+        struct tl__column *c = &s->columns[i];
+        if (c->pub.parent_id == 0)
+            continue;
+        const struct tl_column *parent = tl_segment_column(s, c->pub.parent_id);
+        if (!parent || parent->type.kind != TL_TEXT || parent->constant ||
+            parent->distinct != c->map_entries)
+            return corrupt(st, "maps");
+        c->parent = tl__column_of(parent);
+    }
+    for (uint32_t i = 0; i < s->column_count; i++) {
+        uint32_t depth = 0;
+        for (const struct tl__column *c = s->columns[i].parent; c; c = c->parent)
+            if (++depth > TL_MAP_DEPTH_MAX)
+                return corrupt(st, "maps");
+    }
     return TL_OK;
 }
 
@@ -375,20 +471,24 @@ static enum tl_code load_index(struct loading *l, struct tl_slice index, struct 
         return corrupt(st, "counts");
     if ((uint64_t)columns * INDEX_COLUMN_BYTES > tl_reader_left(&l->reader))
         return corrupt(st, "counts");
-    l->next = s->info->offset;
     l->data_end = l->merchant_offset;
     s->column_count = columns;
     s->columns = tl_arena_calloc(&s->arena, columns, sizeof(*s->columns), st);
     if (!s->columns)
         return st->code;
+    l->extents = calloc((size_t)columns + 1, sizeof(*l->extents));
+    if (!l->extents)
+        return TL_FAIL(st, TL_LIMIT, "no memory for a segment");
     for (uint32_t i = 0; i < columns; i++) {
         enum tl_code rc = load_column(l, i, st);
         if (rc)
             return rc;
     }
-    if (l->next != l->data_end)
-        return corrupt(st, "offsets");
-    enum tl_code rc = load_minis(l, st);
+    enum tl_code rc = check_extents(l, st);
+    if (!rc)
+        rc = find_parents(s, st);
+    if (!rc)
+        rc = load_minis(l, st);
     if (rc)
         return rc;
     if (tl_reader_left(&l->reader) != 0)
@@ -436,6 +536,7 @@ enum tl_code tl__segment_load(struct tl_pack *p, uint32_t index, struct tl_segme
         rc = cache_merchants(&l, data + before, before, st);
     tl_buffer_deinit(&bytes);
     tl_buffer_deinit(&l.scratch);
+    free(l.extents);
     if (rc) {
         tl__segment_free(s);
         return rc;
@@ -501,12 +602,22 @@ uint64_t tl_segment_resident_bytes(const struct tl_segment *s)
 struct tl_block_expect tl__column_expect(const struct tl__column *c, uint32_t block)
 {
     const struct tl__block *b = &c->blocks[block];
+    bool mapped = c->parent != NULL; /* then it holds exceptions: 0, 1 for NULL, or a code + 2 */
     return (struct tl_block_expect){.kind = c->pub.type.kind,
                                     .rows = tl__block_rows(c->pub.rows, block),
-                                    .nulls = b->nulls,
-                                    .codes = c->pub.distinct,
+                                    .nulls = mapped ? 0 : b->nulls,
+                                    .codes = mapped ? c->pub.distinct + 2 : c->pub.distinct,
                                     .pack_key = c->pub.segment->pack->key,
                                     .offset = b->offset};
+}
+
+struct tl_block_expect tl__map_expect(const struct tl__column *c, uint32_t block)
+{
+    return (struct tl_block_expect){.kind = TL_TEXT,
+                                    .rows = tl__block_rows(c->map_entries, block),
+                                    .codes = c->pub.distinct + 1,
+                                    .pack_key = c->pub.segment->pack->key,
+                                    .offset = c->map[block].offset};
 }
 
 void tl_column_block(const struct tl_column *column, uint32_t index, struct tl_block_stat *out)

@@ -7,6 +7,10 @@
  * by slice into vectors. A TEXT column has one dictionary for the segment, its codes given in
  * order of first appearance, its strings in pages that are read alone.
  *
+ * A TEXT column may be mapped by another one of its segment, its parent (at most
+ * TL_MAP_DEPTH_MAX of them one above the other): instead of its codes a map is stored, from each
+ * code of the parent to the child's, and the rows that differ. Cursors read both alike.
+ *
  * Ownership  segments and columns belong to their pack and live as long as a reference to it is
  *            held. Cursors and dictionary readers are the caller's and pin what they show.
  * Threads    segments, columns: any. A cursor belongs to one thread. A dictionary reader is
@@ -30,7 +34,11 @@ struct tl_arena;
 struct tl_cached;
 struct tl__window;
 
-enum { TL_BLOCK_ROWS = 8192, TL_BLOCK_SHIFT = 13 };
+enum {
+    TL_BLOCK_ROWS = 8192,
+    TL_BLOCK_SHIFT = 13,
+    TL_MAP_DEPTH_MAX = 3, /* parents above a column */
+};
 
 /* What a scan touched; added to, never cleared. One per thread that reads. */
 struct tl_read_stats {
@@ -45,7 +53,7 @@ struct tl_block_stat {
     uint32_t first_row;
     uint32_t rows;
     uint32_t nulls;
-    uint32_t size;   /* bytes on disk; 0: constant or all NULL, nothing is read */
+    uint32_t size;   /* bytes on disk; 0: constant, all NULL, or all rows as a map says */
     uint64_t offset; /* in the pack */
     int64_t min;     /* of the values that are not NULL; meaningless when all are. BOOLEAN 0/1, */
     int64_t max;     /* DATE days, TEXT dictionary codes, DOUBLE the bits of the double (NaN is
@@ -60,11 +68,12 @@ struct tl_column {
     struct tl_type type;
     uint32_t rows;
     uint32_t block_count;
-    uint32_t nulls;    /* in the whole column */
-    bool constant;     /* every row has the same value, or all are NULL; has no blocks on disk */
-    int64_t min, max;  /* over the column, as in a block; meaningless when all are NULL */
-    uint32_t distinct; /* TEXT: size of the dictionary; 0 for other types */
-    uint64_t dict_id;  /* TEXT: the dictionary's identity in this process */
+    uint32_t nulls;     /* in the whole column */
+    bool constant;      /* every row has the same value, or all are NULL; has no blocks on disk */
+    int64_t min, max;   /* over the column, as in a block; meaningless when all are NULL */
+    uint32_t distinct;  /* TEXT: size of the dictionary; 0 for other types */
+    uint64_t dict_id;   /* TEXT: the dictionary's identity in this process */
+    uint32_t parent_id; /* TEXT: the column that it is mapped by; 0: none */
 };
 
 const struct tl_segment_info *tl_segment_info(const struct tl_segment *s);
@@ -125,6 +134,18 @@ TL_CHECK enum tl_code tl_dict_reader_find(struct tl_dict_reader *r, struct tl_sl
 
 /* ---- values ---- */
 
+/* The codes of the columns that others are mapped by, as the cursors of one scan of one segment
+ * share them: each parent is decoded once per slice, however many of its children are read.
+ * Zeroed, it is empty; entries are made when they are first needed. Belongs to one thread. */
+struct tl_parents {
+    struct tl__parent *first;
+    struct tl_read_stats *stats; /* may be NULL */
+    bool once;                   /* as in a cursor */
+    bool past_cache;             /* for merging and verifying */
+};
+/* Frees the entries. */
+void tl_parents_close(struct tl_parents *p);
+
 /* Reads slices of one column; keeps the block that it stands on pinned. Caller's memory. */
 struct tl_cursor {
     const struct tl_column *column;
@@ -137,6 +158,8 @@ struct tl_cursor {
     uint32_t block;              /* its index; UINT32_MAX: none */
     void *values;                /* own buffers, taken from the arena at init; NULL: none */
     uint64_t *validity;
+    struct tl_parents *parents; /* set after the init to share them; NULL: it makes its own */
+    struct tl__map_reader *map; /* of a mapped column */
 };
 
 /* Where tl_cursor_read puts values that do not lie in the cursor's own buffers. */
@@ -184,8 +207,11 @@ struct tl_column_inspect {
     uint32_t constant_blocks; /* that stand in the index alone */
     uint64_t block_bytes;     /* headers, validity and values */
     uint64_t validity_bytes;  /* of these */
-    uint64_t page_bytes;      /* string pages on disk */
-    uint64_t string_bytes;    /* the strings themselves */
+    uint32_t parent_id;       /* the column that it is mapped by; 0: none */
+    uint32_t map_blocks; /* of its map, with bytes on disk; block_bytes are of the exceptions */
+    uint64_t map_bytes;
+    uint64_t page_bytes;   /* string pages on disk */
+    uint64_t string_bytes; /* the strings themselves */
     uint32_t pages;
     uint64_t index_bytes;                     /* the column's share of the segment's index */
     uint32_t encodings[TL_INSPECT_ENCODINGS]; /* blocks per encoding number */

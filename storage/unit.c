@@ -54,12 +54,13 @@ void tl__pin_release(struct tl_pack *p, struct tl_cached *pin)
 
 /* A unit to be read: exactly one of column (with block or page) and segment is meant by kind. */
 struct unit {
-    enum { UNIT_BLOCK, UNIT_PAGE, UNIT_MERCHANTS } kind;
+    enum { UNIT_BLOCK, UNIT_MAP, UNIT_PAGE, UNIT_MERCHANTS } kind;
     struct tl_pack *pack;
     const struct tl__column *column;
     uint32_t index;
     uint64_t offset;
     uint32_t size;
+    bool past_cache; /* what is read is private to the reader */
 };
 
 static struct unit block_unit(const struct tl__column *c, uint32_t block)
@@ -70,6 +71,16 @@ static struct unit block_unit(const struct tl__column *c, uint32_t block)
                          .index = block,
                          .offset = c->blocks[block].offset,
                          .size = c->blocks[block].size};
+}
+
+static struct unit map_unit(const struct tl__column *c, uint32_t block)
+{
+    return (struct unit){.kind = UNIT_MAP,
+                         .pack = c->pub.segment->pack,
+                         .column = c,
+                         .index = block,
+                         .offset = c->map[block].offset,
+                         .size = c->map[block].size};
 }
 
 static struct unit page_unit(const struct tl__column *c, uint32_t page)
@@ -107,6 +118,12 @@ static enum tl_code unit_measure(const struct unit *u, struct tl_slice stored, s
         struct tl_block_expect expect = tl__column_expect(u->column, u->index);
         return tl_block_measure(stored, &expect, size, st);
     }
+    case UNIT_MAP: {
+        struct tl_block_expect expect = tl__map_expect(u->column, u->index);
+        rc = tl_block_measure(stored, &expect, size, st);
+        *size = (size_t)expect.rows * u->column->map_width;
+        return rc;
+    }
     case UNIT_PAGE:
         rc = check_hash(u, stored, "string page", st);
         return rc ? rc : tl_strings_inflated_size(behind_hash(stored), size, st);
@@ -115,6 +132,41 @@ static enum tl_code unit_measure(const struct unit *u, struct tl_slice stored, s
         *size = stored.size - UNIT_HASH_BYTES + 16;
         return rc;
     }
+}
+
+/* A block of a map becomes an array of narrow entries. */
+static enum tl_code map_inflate(struct tl_decoder *d, const struct unit *u, struct tl_slice stored,
+                                uint8_t *image, struct tl_status *st)
+{
+    struct tl_block_expect expect = tl__map_expect(u->column, u->index);
+    struct tl_buffer inflated;
+    size_t size;
+    tl_buffer_init(&inflated, "block of a map", TL_BLOCK_BYTES_MAX);
+    enum tl_code rc = tl_block_measure(stored, &expect, &size, st);
+    uint8_t *from = rc ? NULL : tl_buffer_reserve(&inflated, size);
+    if (!rc)
+        rc = from ? tl_block_inflate(d, stored, &expect, from, size, st)
+                  : tl_buffer_check(&inflated, st);
+    for (uint32_t lo = 0; !rc && lo < expect.rows; lo += TL_VECTOR_ROWS_MAX) {
+        uint32_t values[TL_VECTOR_ROWS_MAX];
+        uint32_t n = expect.rows - lo < TL_VECTOR_ROWS_MAX ? expect.rows - lo : TL_VECTOR_ROWS_MAX;
+        struct tl_block_view view = tl_block_open(from);
+        tl_block_read(d, &view, TL_TEXT, lo, lo + n, values);
+        for (uint32_t i = 0; i < n; i++) {
+            switch (u->column->map_width) {
+            case 1:
+                image[lo + i] = (uint8_t)values[i];
+                break;
+            case 2:
+                ((uint16_t *)(void *)image)[lo + i] = (uint16_t)values[i];
+                break;
+            default:
+                ((uint32_t *)(void *)image)[lo + i] = values[i];
+            }
+        }
+    }
+    tl_buffer_deinit(&inflated);
+    return rc;
 }
 
 static enum tl_code unit_inflate(const struct unit *u, struct tl_slice stored, uint8_t *image,
@@ -132,6 +184,8 @@ static enum tl_code unit_inflate(const struct unit *u, struct tl_slice stored, u
         struct tl_block_expect expect = tl__column_expect(u->column, u->index);
         return tl_block_inflate(d, stored, &expect, image, size, st);
     }
+    if (u->kind == UNIT_MAP)
+        return map_inflate(d, u, stored, image, st);
     enum tl_code rc = tl_strings_inflate(d, behind_hash(stored), image, size, st);
     const struct tl__page *p = &u->column->pages[u->index];
     if (!rc && tl_strings_count(image) != p[1].first_code - p[0].first_code)
@@ -144,7 +198,7 @@ static enum tl_code unit_inflate(const struct unit *u, struct tl_slice stored, u
 static enum tl_code unit_publish(const struct unit *u, struct tl_slice stored, bool cached_only,
                                  struct tl_cached **out, struct tl_status *st)
 {
-    struct tl_cache *cache = u->pack->cache;
+    struct tl_cache *cache = u->past_cache ? NULL : u->pack->cache;
     struct tl_cached *e = NULL;
     size_t size = 0;
     enum tl_code rc = unit_measure(u, stored, &size, st);
@@ -215,6 +269,15 @@ enum tl_code tl__block_pin(const struct tl__column *c, uint32_t block, bool once
     return unit_pin(&u, once, stats, out, st);
 }
 
+enum tl_code tl__map_pin(const struct tl__column *c, uint32_t block, bool once, bool past_cache,
+                         struct tl_read_stats *stats, struct tl_cached **out, struct tl_status *st)
+{
+    struct unit u = map_unit(c, block);
+    u.past_cache = past_cache;
+    tl_assert(u.size > 0);
+    return unit_pin(&u, once, stats, out, st);
+}
+
 enum tl_code tl__page_pin(const struct tl__column *c, uint32_t page, struct tl_read_stats *stats,
                           struct tl_cached **out, struct tl_status *st)
 {
@@ -258,10 +321,11 @@ enum tl_code tl__merchant_page_put(const struct tl_segment *s, uint32_t page,
 /* ---- many at once ---- */
 
 enum {
-    BATCH_UNITS = 256,       /* of one io batch */
-    BATCH_BYTES = 8 << 20,   /* read at once; more becomes several batches */
-    GAP_BYTES = 4 << 10,     /* read over rather than seek */
-    READ_BYTES_MAX = 1 << 20 /* of one request, unless a unit is larger */
+    BATCH_UNITS = 256,        /* of one io batch */
+    BATCH_BYTES = 8 << 20,    /* read at once; more becomes several batches */
+    GAP_BYTES = 4 << 10,      /* read over rather than seek */
+    READ_BYTES_MAX = 1 << 20, /* of one request, unless a unit is larger */
+    MAP_AHEAD_BLOCKS = 16     /* of a map, for one block of rows */
 };
 
 struct batch {
@@ -378,35 +442,92 @@ static void batch_close(struct batch *b)
     free(b);
 }
 
+/* The blocks of one column that these rows lie in. */
+static enum tl_code batch_add_rows(struct batch *b, const struct tl__column *c,
+                                   const struct tl_row_range *ranges, uint32_t range_count,
+                                   struct tl_status *st)
+{
+    uint32_t next = 0; /* blocks before it were asked for */
+    enum tl_code rc = TL_OK;
+    for (uint32_t k = 0; !rc && k < range_count; k++) {
+        tl_assert(ranges[k].lo <= ranges[k].hi && ranges[k].hi <= c->pub.rows);
+        if (ranges[k].lo == ranges[k].hi)
+            continue;
+        uint32_t block = ranges[k].lo >> TL_BLOCK_SHIFT;
+        uint32_t last = (ranges[k].hi - 1) >> TL_BLOCK_SHIFT;
+        for (block = block > next ? block : next; !rc && block <= last; block++)
+            if (c->blocks[block].size > 0)
+                rc = batch_add(b, block_unit(c, block), st);
+        next = last + 1 > next ? last + 1 : next;
+    }
+    return rc;
+}
+
+/* The blocks of its map that they may need: the parent's codes lie within its blocks' bounds.
+ * Where those of one block are too far apart, what is needed is read when it is. */
+static enum tl_code batch_add_map(struct batch *b, const struct tl__column *c,
+                                  const struct tl_row_range *ranges, uint32_t range_count,
+                                  struct tl_status *st)
+{
+    uint32_t next = 0;
+    uint64_t *asked = calloc(tl_bit_words(c->map_blocks), sizeof(*asked));
+    if (!asked)
+        return TL_FAIL(st, TL_LIMIT, "no memory to read ahead");
+    enum tl_code rc = TL_OK;
+    for (uint32_t k = 0; !rc && k < range_count; k++) {
+        if (ranges[k].lo == ranges[k].hi)
+            continue;
+        uint32_t block = ranges[k].lo >> TL_BLOCK_SHIFT;
+        uint32_t last = (ranges[k].hi - 1) >> TL_BLOCK_SHIFT;
+        for (block = block > next ? block : next; !rc && block <= last; block++) {
+            struct tl_block_stat s;
+            tl_column_block(&c->parent->pub, block, &s);
+            if (s.nulls == s.rows || tl__told_of(c, block).constant)
+                continue;
+            uint32_t from = (uint32_t)s.min >> TL_BLOCK_SHIFT;
+            uint32_t to = (uint32_t)s.max >> TL_BLOCK_SHIFT;
+            for (uint32_t m = from; !rc && to - from < MAP_AHEAD_BLOCKS && m <= to; m++) {
+                if (c->map[m].size == 0 || tl_bit_get(asked, m))
+                    continue;
+                tl_bit_set(asked, m);
+                rc = batch_add(b, map_unit(c, m), st);
+            }
+        }
+        next = last + 1 > next ? last + 1 : next;
+    }
+    free(asked);
+    return rc;
+}
+
 enum tl_code tl_segment_prefetch(const struct tl_segment *s, const uint32_t *column_ids,
                                  uint32_t column_count, const struct tl_row_range *ranges,
                                  uint32_t range_count, struct tl_read_stats *stats,
                                  struct tl_status *st)
 {
-    if (!s->pack->cache)
+    if (!s->pack->cache || s->column_count == 0)
         return TL_OK;
     struct batch *b = NULL;
     enum tl_code rc = batch_open(s->pack, stats, &b, st);
+    uint64_t *asked = calloc(tl_bit_words(s->column_count), sizeof(*asked));
+    if (!rc && !asked)
+        rc = TL_FAIL(st, TL_LIMIT, "no memory to read ahead");
     for (uint32_t i = 0; !rc && i < column_count; i++) {
         const struct tl_column *column = tl_segment_column(s, column_ids[i]);
-        if (!column || column->constant)
-            continue;
-        const struct tl__column *c = tl__column_of(column);
-        uint32_t next = 0; /* blocks before it were asked for */
-        for (uint32_t k = 0; !rc && k < range_count; k++) {
-            tl_assert(ranges[k].lo <= ranges[k].hi && ranges[k].hi <= s->info->rows);
-            if (ranges[k].lo == ranges[k].hi)
-                continue;
-            uint32_t block = ranges[k].lo >> TL_BLOCK_SHIFT;
-            uint32_t last = (ranges[k].hi - 1) >> TL_BLOCK_SHIFT;
-            for (block = block > next ? block : next; !rc && block <= last; block++)
-                if (c->blocks[block].size > 0)
-                    rc = batch_add(b, block_unit(c, block), st);
-            next = last + 1 > next ? last + 1 : next;
+        /* The column, then those above it. */
+        for (const struct tl__column *c = column ? tl__column_of(column) : NULL; !rc && c;
+             c = c->parent) {
+            uint32_t place = (uint32_t)(c - s->columns);
+            if (c->pub.constant || tl_bit_get(asked, place))
+                break;
+            tl_bit_set(asked, place);
+            rc = batch_add_rows(b, c, ranges, range_count, st);
+            if (!rc && c->parent)
+                rc = batch_add_map(b, c, ranges, range_count, st);
         }
     }
     if (!rc)
         rc = batch_flush(b, st);
+    free(asked);
     if (b)
         batch_close(b);
     if (rc)

@@ -5,6 +5,7 @@
  *     query      runs prepared statements on a directory in this process, many times each
  *     replay     opens a directory and times the recovery
  *     freshness  appends, waits for the acknowledgement, and asks at once whether the row is there
+ *     load, ack  many small connections, and one against the disk itself: bench_load.c
  *
  * Each prints one JSON object.
  */
@@ -22,16 +23,17 @@
 #include "engine/tally.h"
 #include "tools/batch_file.h"
 #include "tools/batch_writer.h"
+#include "tools/bench_int.h"
 #include "tools/command.h"
 
 enum { CONNECTIONS_MAX = 64, RUNS_MAX = 200000 };
 
-static uint64_t now_ns(void)
+uint64_t tl_bench_now_ns(void)
 {
     return tl_clock_mono_ns(tl_clock_system());
 }
 
-static int fail(const char *what, const struct tl_status *st)
+int tl_bench_fail(const char *what, const struct tl_status *st)
 {
     fprintf(stderr, "tally-bench %s: %s\n", what, st->text);
     return TL_EXIT_FAILED;
@@ -85,8 +87,14 @@ static double cpu_seconds(uint64_t pid, double *merge)
     return (double)(ticks - merging) / (double)sysconf(_SC_CLK_TCK);
 }
 
+double tl_bench_cpu_seconds(uint64_t pid)
+{
+    double merge;
+    return cpu_seconds(pid, &merge);
+}
+
 /* A line of /proc/PID/status in kB. */
-static uint64_t status_kb(uint64_t pid, const char *name)
+uint64_t tl_bench_status_kb(uint64_t pid, const char *name)
 {
     char path[64], line[256];
     uint64_t kb = 0;
@@ -113,7 +121,7 @@ struct ingest {
 static void on_ingest_ack(void *arg, const struct tl_client_ack *ack)
 {
     struct ingest *in = arg;
-    uint64_t latency = now_ns() - (uint64_t)(uintptr_t)ack->tag;
+    uint64_t latency = tl_bench_now_ns() - (uint64_t)(uintptr_t)ack->tag;
     in->latency_sum_ns += latency;
     in->latency_max_ns = latency > in->latency_max_ns ? latency : in->latency_max_ns;
     in->rows += ack->rows;
@@ -132,7 +140,7 @@ static enum tl_code send_all(struct ingest *in, const struct tl_batch_file *file
 {
     uint64_t next = 0, sequence[CONNECTIONS_MAX] = {0};
     uint32_t count = (uint32_t)in->connections;
-    uint64_t until = in->limit_s ? now_ns() + in->limit_s * 1000000000ULL : UINT64_MAX;
+    uint64_t until = in->limit_s ? tl_bench_now_ns() + in->limit_s * 1000000000ULL : UINT64_MAX;
     enum tl_code rc = TL_OK;
     for (;;) {
         bool sent = false;
@@ -140,14 +148,14 @@ static enum tl_code send_all(struct ingest *in, const struct tl_batch_file *file
             if (!tl_appender_has_room(appenders[c], file->batches[next].size))
                 continue;
             rc = tl_appender_send(appenders[c], ++sequence[c], file->batches[next], true,
-                                  (void *)(uintptr_t)now_ns(), st);
+                                  (void *)(uintptr_t)tl_bench_now_ns(), st);
             next++;
             sent = true;
         }
         uint32_t in_flight = 0;
         for (uint32_t c = 0; c < count; c++)
             in_flight += tl_appender_in_flight(appenders[c]);
-        if (rc || (next == file->count && in_flight == 0) || now_ns() > until)
+        if (rc || (next == file->count && in_flight == 0) || tl_bench_now_ns() > until)
             return rc;
         if (!sent)
             rc = tl_appender_poll(appenders, count, 100, st);
@@ -188,7 +196,7 @@ static int bench_ingest(struct tl_args *a)
     struct tl_status st = TL_STATUS_INIT;
     struct tl_batch_file file;
     if (tl_batch_file_load(in.batches, &file, &st))
-        return fail("ingest", &st);
+        return tl_bench_fail("ingest", &st);
     if (in.shuffle)
         shuffle(&file, in.shuffle);
     struct tl_appender *appenders[CONNECTIONS_MAX] = {0};
@@ -208,10 +216,10 @@ static int bench_ingest(struct tl_args *a)
     double merge, merge_before;
     double cpu = cpu_seconds(in.pid, &merge_before);
     double own = (double)clock() / CLOCKS_PER_SEC;
-    uint64_t begin = now_ns();
+    uint64_t begin = tl_bench_now_ns();
     if (!rc)
         rc = send_all(&in, &file, appenders, &st);
-    double seconds = (double)(now_ns() - begin) / 1e9;
+    double seconds = (double)(tl_bench_now_ns() - begin) / 1e9;
     cpu = cpu_seconds(in.pid, &merge) - cpu;
     own = (double)clock() / CLOCKS_PER_SEC - own;
     for (uint32_t c = 0; c < in.connections; c++)
@@ -229,12 +237,12 @@ static int bench_ingest(struct tl_args *a)
            millions > 0 ? cpu / millions : 0, merge - merge_before,
            millions > 0 ? own / millions : 0,
            in.batches_acked ? (double)in.latency_sum_ns / 1e6 / (double)in.batches_acked : 0,
-           (double)in.latency_max_ns / 1e6, (unsigned long long)status_kb(in.pid, "VmHWM:"),
-           (unsigned long long)in.refused, (unsigned long long)in.duplicates,
-           (unsigned long long)in.failed);
+           (double)in.latency_max_ns / 1e6,
+           (unsigned long long)tl_bench_status_kb(in.pid, "VmHWM:"), (unsigned long long)in.refused,
+           (unsigned long long)in.duplicates, (unsigned long long)in.failed);
     tl_batch_file_free(&file);
     if (rc)
-        return fail("ingest", &st);
+        return tl_bench_fail("ingest", &st);
     if (in.failed)
         fprintf(stderr, "tally-bench ingest: batches were refused: %s\n", in.reason);
     return in.failed ? TL_EXIT_FAILED : TL_EXIT_OK;
@@ -277,17 +285,17 @@ static enum tl_code bench_statement(struct query_bench *q, const char *name, con
 {
     struct tally_session session = {.threads = (uint32_t)q->threads};
     struct tally_statement *statement = NULL;
-    uint64_t prepare_ns = now_ns();
+    uint64_t prepare_ns = tl_bench_now_ns();
     enum tl_code rc = tally_prepare(q->db, tl_slice_str(sql), &session, &statement, st);
-    prepare_ns = now_ns() - prepare_ns;
+    prepare_ns = tl_bench_now_ns() - prepare_ns;
     uint64_t rows = 0, count = 0;
     for (int i = 0; i < 3 && !rc; i++)
         rc = run_once(statement, &rows, st);
-    uint64_t until = now_ns() + q->seconds * 1000000000ULL;
-    while (!rc && count < q->runs && (count < 5 || now_ns() < until)) {
-        uint64_t begin = now_ns();
+    uint64_t until = tl_bench_now_ns() + q->seconds * 1000000000ULL;
+    while (!rc && count < q->runs && (count < 5 || tl_bench_now_ns() < until)) {
+        uint64_t begin = tl_bench_now_ns();
         rc = run_once(statement, &rows, st);
-        q->times[count++] = now_ns() - begin;
+        q->times[count++] = tl_bench_now_ns() - begin;
     }
     tally_statement_close(statement);
     if (rc) {
@@ -352,7 +360,7 @@ static int bench_query(struct tl_args *a)
     free(q.times);
     if (q.db)
         tally_close(q.db);
-    return rc ? fail("query", &st) : TL_EXIT_OK;
+    return rc ? tl_bench_fail("query", &st) : TL_EXIT_OK;
 }
 
 /* ---- replay ---- */
@@ -382,10 +390,10 @@ static int bench_replay(struct tl_args *a)
         .must_exist = true, .progress = on_replay, .arg = &r, .no_background = true};
     struct tl_status st = TL_STATUS_INIT;
     struct tally *db;
-    uint64_t begin = now_ns();
+    uint64_t begin = tl_bench_now_ns();
     if (tally_open(data, &o, &db, &st))
-        return fail("replay", &st);
-    double seconds = (double)(now_ns() - begin) / 1e9;
+        return tl_bench_fail("replay", &st);
+    double seconds = (double)(tl_bench_now_ns() - begin) / 1e9;
     tally_close(db);
     printf("{\"rows\":%llu,\"bytes\":%llu,\"seconds\":%.4f,\"rows_per_second\":%.0f}\n",
            (unsigned long long)r.rows, (unsigned long long)r.bytes, seconds,
@@ -561,9 +569,9 @@ static int bench_freshness(struct tl_args *a)
     struct tl_status st = TL_STATUS_INIT;
     uint64_t seed;
     if (tl_random_seed_from_os(&seed, &st))
-        return fail("freshness", &st);
+        return tl_bench_fail("freshness", &st);
     static struct prober probers[CONNECTIONS_MAX];
-    uint64_t begin = now_ns();
+    uint64_t begin = tl_bench_now_ns();
     for (uint32_t i = 0; i < count; i++) {
         probers[i] =
             (struct prober){.server = server, .probes = probes / count, .seed = seed, .index = i};
@@ -582,7 +590,7 @@ static int bench_freshness(struct tl_args *a)
         if (probers[i].error[0])
             fprintf(stderr, "tally-bench freshness: %s\n", probers[i].error);
     }
-    double seconds = (double)(now_ns() - begin) / 1e9;
+    double seconds = (double)(tl_bench_now_ns() - begin) / 1e9;
     printf("{\"probes\":%llu,\"questions\":%llu,\"missing\":%llu,\"surplus\":%llu,"
            "\"seconds\":%.3f,\"probes_per_second\":%.0f}\n",
            (unsigned long long)sum.done, (unsigned long long)sum.questions,
@@ -598,10 +606,9 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         int (*run)(struct tl_args *a);
-    } commands[] = {{"ingest", bench_ingest},
-                    {"query", bench_query},
-                    {"replay", bench_replay},
-                    {"freshness", bench_freshness}};
+    } commands[] = {{"ingest", bench_ingest}, {"query", bench_query},
+                    {"replay", bench_replay}, {"freshness", bench_freshness},
+                    {"load", tl_bench_load},  {"ack", tl_bench_ack}};
     signal(SIGPIPE, SIG_IGN);
     for (size_t i = 0; argc > 1 && i < sizeof(commands) / sizeof(commands[0]); i++) {
         if (strcmp(argv[1], commands[i].name) == 0) {
@@ -609,6 +616,7 @@ int main(int argc, char **argv)
             return commands[i].run(&a);
         }
     }
-    fprintf(stderr, "usage: tally-bench ingest|query|replay|freshness …; tools/bench runs it\n");
+    fprintf(stderr,
+            "usage: tally-bench ingest|query|replay|freshness|load|ack …; tools/bench runs it\n");
     return TL_EXIT_USAGE;
 }

@@ -302,6 +302,8 @@ static void print_columns(struct tl_pack **packs, uint64_t events)
         for (uint32_t k = 0; k < column_count; k++) {
             total[k].block_bytes += c[k].block_bytes;
             total[k].validity_bytes += c[k].validity_bytes;
+            total[k].map_bytes += c[k].map_bytes;
+            total[k].parent_id = c[k].parent_id;
             total[k].page_bytes += c[k].page_bytes;
             total[k].string_bytes += c[k].string_bytes;
             total[k].index_bytes += c[k].index_bytes;
@@ -311,17 +313,19 @@ static void print_columns(struct tl_pack **packs, uint64_t events)
                 total[k].encodings[e] += c[k].encodings[e];
         }
     }
-    printf("\n%-16s %8s %8s %8s %8s %9s  encodings of blocks\n", "bytes per event", "blocks",
-           "of these", "pages", "index", "distinct");
+    printf("\n%-16s %8s %8s %8s %8s %8s %9s  encodings of blocks\n", "bytes per event", "blocks",
+           "of these", "maps", "pages", "index", "distinct");
     printf("%-16s %8s %8s\n", "", "", "validity");
     double all = 0;
     for (uint32_t k = 0; k < column_count; k++) {
         double e = (double)events;
-        printf("%-16s %8.3f %8.3f %8.3f %8.3f %9u ", columns[k].name,
+        printf("%-16s %8.3f %8.3f %8.3f %8.3f %8.3f %9u ", columns[k].name,
                (double)total[k].block_bytes / e, (double)total[k].validity_bytes / e,
-               (double)total[k].page_bytes / e, (double)total[k].index_bytes / e,
-               total[k].distinct);
-        all += (double)(total[k].block_bytes + total[k].page_bytes) / e;
+               (double)total[k].map_bytes / e, (double)total[k].page_bytes / e,
+               (double)total[k].index_bytes / e, total[k].distinct);
+        all += (double)(total[k].block_bytes + total[k].map_bytes + total[k].page_bytes) / e;
+        if (total[k].parent_id)
+            printf(" by %s:", columns[total[k].parent_id - 1].name);
         if (total[k].constant_blocks)
             printf(" same:%u", total[k].constant_blocks);
         for (uint32_t n = 0; n < TL_INSPECT_ENCODINGS; n++)

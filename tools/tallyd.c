@@ -5,6 +5,7 @@
  * in flight), then the servers are freed, since a batch's completion speaks to them.
  */
 #include <inttypes.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -176,8 +177,19 @@ static int run(const struct tallyd_config *c)
     return serve(&context, c, db);
 }
 
+/* Batches come and go by the thousand: given back to the system and asked for again, each of their
+ * pages would be cleared anew (a fifth of the CPU of small batches). What is kept free is bounded.
+ */
+static void tune_malloc(void)
+{
+    (void)mallopt(M_MMAP_THRESHOLD, 2 << 20);
+    (void)mallopt(M_TRIM_THRESHOLD, 16 << 20);
+    (void)mallopt(M_TOP_PAD, 1 << 20);
+}
+
 int main(int argc, char **argv)
 {
+    tune_malloc();
     struct tallyd_config c;
     struct tl_status st = TL_STATUS_INIT;
     int code = EXIT_OK;

@@ -52,6 +52,11 @@ enum model_kind {
     M_CLUSTERED,
     M_UNIQUE,
     M_SIXTY_FOUR,
+    M_SESSION, /* these follow each other: visitor and agent the session, city the visitor, … */
+    M_VISITOR,
+    M_CITY,
+    M_COUNTRY,
+    M_AGENT,
 };
 
 struct model_column {
@@ -69,7 +74,9 @@ static const struct model_column model_columns[] = {
     {11, M_LONG, {TL_TEXT, 0}},        {12, M_ALL_NULL, {TL_TEXT, 0}},
     {13, M_CONSTANT, {TL_BIGINT, 0}},  {14, M_CONSTANT_TEXT, {TL_TEXT, 0}},
     {15, M_CLUSTERED, {TL_BIGINT, 0}}, {20, M_UNIQUE, {TL_TEXT, 0}},
-    {21, M_SIXTY_FOUR, {TL_TEXT, 0}},
+    {21, M_SIXTY_FOUR, {TL_TEXT, 0}},  {22, M_COUNTRY, {TL_TEXT, 0}},
+    {23, M_CITY, {TL_TEXT, 0}},        {24, M_SESSION, {TL_TEXT, 0}},
+    {25, M_VISITOR, {TL_TEXT, 0}},     {26, M_AGENT, {TL_TEXT, 0}},
 };
 enum { MODEL_COLUMNS = sizeof(model_columns) / sizeof(model_columns[0]) };
 
@@ -153,8 +160,12 @@ static inline int64_t model_double(struct rng *r)
 }
 
 static inline uint32_t model_text(struct model *m, const struct model_column *c, struct rng *r,
-                                  uint32_t row)
+                                  uint32_t row, uint64_t session)
 {
+    /* The same session has the same visitor wherever its rows are. */
+    uint64_t visitor = session * 0x9E3779B97F4A7C15ULL >> 40 << 2;
+    visitor = (session / 1000 << 8) + (visitor & 0xff);
+    uint32_t city = (uint32_t)(visitor * 0x9E3779B97F4A7C15ULL >> 40) % 90;
     char s[256];
     int n = 0;
     switch (c->kind) {
@@ -179,6 +190,22 @@ static inline uint32_t model_text(struct model *m, const struct model_column *c,
         break;
     case M_CONSTANT_TEXT:
         n = snprintf(s, sizeof(s), "always");
+        break;
+    case M_SESSION:
+        n = snprintf(s, sizeof(s), "session %llu", (unsigned long long)session);
+        break;
+    case M_VISITOR:
+        n = snprintf(s, sizeof(s), "visitor %llu", (unsigned long long)visitor);
+        break;
+    case M_CITY:
+        n = snprintf(s, sizeof(s), "city %u", rng_below(r, 60) ? city : rng_below(r, 95));
+        break;
+    case M_COUNTRY:
+        n = snprintf(s, sizeof(s), "country %u", city % 11);
+        break;
+    case M_AGENT:
+        n = snprintf(s, sizeof(s), "agent %llu",
+                     (unsigned long long)(session * 0x9E3779B1 >> 7) % 300);
         break;
     case M_UNIQUE:
         n = snprintf(s, sizeof(s), "%016llx", (unsigned long long)(rng_next(r) ^ row));
@@ -208,10 +235,14 @@ static inline void model_random(struct model *m, uint32_t rows, uint32_t merchan
             keys[i].ts = start;
     }
     qsort(keys, rows, sizeof(*keys), model_key_cmp);
+    uint64_t *sessions = calloc(rows ? rows : 1, sizeof(*sessions));
+    for (uint32_t i = 0; i < rows; i++)
+        sessions[i] = (uint64_t)(keys[i].merchant + 100) * 1000 + (i / 7 + rng_below(&r, 3)) % 1000;
     for (uint32_t c = 0; c < MODEL_COLUMNS; c++) {
         const struct model_column *mc = &model_columns[c];
         uint32_t null_in = mc->kind == M_BOOLEAN || mc->kind == M_MANY || mc->kind == M_DOUBLE ? 7
                            : mc->kind == M_DECIMAL                                             ? 2
+                           : mc->kind == M_SESSION || mc->kind == M_CITY                       ? 50
                                                                                                : 0;
         for (uint32_t i = 0; i < rows; i++) {
             m->valid[c][i] = mc->kind != M_ALL_NULL && !(null_in && rng_below(&r, null_in) == 0);
@@ -252,13 +283,14 @@ static inline void model_random(struct model *m, uint32_t rows, uint32_t merchan
                 v = i / 100;
                 break;
             default:
-                v = model_text(m, mc, &r, i);
+                v = model_text(m, mc, &r, i, sessions[i]);
                 break;
             }
             m->values[c][i] = v;
         }
     }
     free(keys);
+    free(sessions);
 }
 
 /* A dictionary over some rows' strings, in an order of its own and with unused entries. */

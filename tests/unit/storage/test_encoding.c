@@ -787,10 +787,64 @@ static void bitmaps_round_trip(void **state)
 
 /* ---- Strings ---- */
 
-static char text[1 << 18];
+static char text[1 << 19];
 
 /* More than any of the texts below takes. */
-enum { TEXT_ROOM = 64 };
+enum { TEXT_ROOM = 100 };
+
+enum { STRING_SHAPES = 12, SLUGS = 7, CANONICAL = 8, UUIDS = 9, MIXED = 10, ODD = 11 };
+
+static int put_slug(char *out, uint64_t r)
+{
+    static const char *const words[] = {"tailored", "khaki", "knitted", "plant-pot",
+                                        "mug",      "crème", "red",     "t-shirt"};
+    return snprintf(out, TEXT_ROOM, "/products/%s-%s-%s-%u", words[r % 8], words[r / 8 % 8],
+                    words[r / 64 % 8], (uint32_t)(r >> 20) % 300);
+}
+
+static int put_uuid(char *out, uint64_t r, bool upper)
+{
+    uint64_t more = r * 0x9E3779B97F4A7C15ULL;
+    return snprintf(out, TEXT_ROOM,
+                    upper ? "%08X-%04X-4%03X-%04X-%012llX" : "%08x-%04x-4%03x-%04x-%012llx",
+                    (uint32_t)r, (uint32_t)(r >> 32) & 0xFFFF, (uint32_t)(r >> 48) & 0xFFF,
+                    (uint32_t)(more & 0xFFFF), (unsigned long long)(more >> 16));
+}
+
+/* What nearly has a canonical form, and is not to be changed into it. */
+static int put_odd(char *out, uint64_t r)
+{
+    static const char *const texts[] = {"007",
+                                        "1234567890123456789",
+                                        "999999999999999999",
+                                        "1000000000000000000",
+                                        "00000000000000000000000000000000000000000",
+                                        "DEADbeef0123",
+                                        "0123456789abcdef0",
+                                        "0123456789ABCDEF0123456789ABCDEF",
+                                        "-1",
+                                        "+5",
+                                        "0x1F",
+                                        "1e5",
+                                        "0",
+                                        "12.",
+                                        ".12",
+                                        "1.0",
+                                        "1.00",
+                                        "01.5",
+                                        "{1f0c2d3e-1111-4222-8333-444455556666}",
+                                        "1f0c2d3e-1111-4222-8333-4444555566667",
+                                        "1f0c2d3e-1111-4222-8333-44445555666",
+                                        "1F0c2d3e-1111-4222-8333-444455556666",
+                                        "a1b2c3d4e5f6a7b8c9d0",
+                                        "\xff\xfe\x80",
+                                        ""};
+    uint32_t which = (uint32_t)(r % (sizeof(texts) / sizeof(texts[0]) + 2));
+    if (which < sizeof(texts) / sizeof(texts[0]))
+        return snprintf(out, TEXT_ROOM, "%s", texts[which]);
+    memcpy(out, "a\0b", 3); /* what marks a slot in a template */
+    return 3 - (int)(which & 1);
+}
 
 static uint32_t make_strings(uint32_t shape, struct tl_slice *v, uint32_t count)
 {
@@ -820,6 +874,27 @@ static uint32_t make_strings(uint32_t shape, struct tl_slice *v, uint32_t count)
             for (n = 0; n < (int)(r % 20); n++)
                 next[n] = (char)chance();
             break;
+        case SLUGS:
+            n = put_slug(next, r);
+            break;
+        case CANONICAL: /* as analytics tools name their clients */
+            n = snprintf(next, TEXT_ROOM, "%u.%u", (uint32_t)r,
+                         1700000000 + (uint32_t)(r >> 40) % 3000000);
+            break;
+        case UUIDS:
+            n = put_uuid(next, r, false);
+            break;
+        case MIXED:
+            n = r % 7 == 0   ? put_uuid(next, r, r & 64)
+                : r % 7 == 1 ? snprintf(next, TEXT_ROOM, "%016llx", (unsigned long long)r)
+                : r % 7 == 2 ? snprintf(next, TEXT_ROOM, "%014llX/x", (unsigned long long)r >> 8)
+                : r % 7 == 3 ? snprintf(next, TEXT_ROOM, "id=%llu", (unsigned long long)r >> 9)
+                : r % 7 == 4 ? put_odd(next, r >> 8)
+                             : put_slug(next, r);
+            break;
+        case ODD:
+            n = put_odd(next, r);
+            break;
         default: /* one large value */
             n = i ? 3 : 65536;
             memset(next, 'a' + (int)(i % 3), (size_t)n);
@@ -839,9 +914,9 @@ static void strings_round_trip(void **state)
     struct tl_status st = TL_STATUS_INIT;
     static struct tl_slice v[ROWS];
     static const uint32_t counts[] = {0, 1, 2, 3, 100, 1000, 5000};
-    for (uint32_t shape = 0; shape < 7; shape++)
+    for (uint32_t shape = 0; shape < STRING_SHAPES; shape++)
         for (size_t c = 0; c < sizeof(counts) / sizeof(counts[0]); c++)
-            for (int level = 0; level <= 3; level += 3) {
+            for (int level = -1; level <= 3; level += level < 0 ? 1 : 3) {
                 seed = shape;
                 uint32_t count = counts[c];
                 make_strings(shape, v, count);
@@ -857,6 +932,14 @@ static void strings_round_trip(void **state)
                     assert_int_equal(kind, TL_ENC_STR_FRONT);
                 if (shape == 2 && count)
                     assert_int_equal(kind, TL_ENC_STR_HEX);
+                if (level == 3 && count >= 1000 && shape >= SLUGS && shape <= MIXED)
+                    assert_int_equal(kind, TL_ENC_STR_TEMPLATES);
+                if (level == 3 && count == 5000 && shape == SLUGS)
+                    assert_true(out.size < 5000 * 3);
+                if (level == 3 && count == 5000 && shape == CANONICAL)
+                    assert_true(out.size < 5000 * 7);
+                if (level == 3 && count == 5000 && shape == UUIDS)
+                    assert_true(out.size < 5000 * 16);
                 uint8_t *exact = malloc(out.size); /* no pad: none is asked for */
                 memcpy(exact, out.data, out.size);
                 struct tl_slice payload = tl_slice_of(exact, out.size);
@@ -949,7 +1032,7 @@ static void make_golden(struct tl_buffer *file, bool zstd)
         assert_ok(&st, tl_encode_bitmap(encoder, bits, GOLDEN_ROWS, &opt, &payload, &st));
         put_golden(file, GOLDEN_ROWS, &payload, fold(1, bits, sizeof(bits)));
     }
-    for (uint32_t shape = 0; shape < 3; shape++) {
+    for (uint32_t shape = 0; shape < STRING_SHAPES; shape += shape == 2 ? MIXED - 2 : 1) {
         static struct tl_slice strings[200];
         uint64_t hash = 1;
         seed = shape;
@@ -1028,8 +1111,8 @@ static void the_golden_file_holds(void **state)
         check_golden_entry(count, hash, tl_slice_of(stored + at + 16, bytes));
         at += 16 + bytes;
     }
-    /* Numbers 1-6, bitmaps 16-18, strings 32-34 (here 8-10). */
-    assert_int_equal(seen, 0x70000 | 0x700 | 0x7E);
+    /* Numbers 1-6, bitmaps 16-18, strings 32-35 (here 8-11). */
+    assert_int_equal(seen, 0x70000 | 0xF00 | 0x7E);
     free(stored);
     tl_buffer_deinit(&file);
 }

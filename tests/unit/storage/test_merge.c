@@ -137,6 +137,98 @@ static void get_file(struct world *w, struct tl_buffer *out)
     assert_ok(&st, tl_io_sim_get(w->sim, tl_pack_name(&merge_id, name), out, &st));
 }
 
+static uint32_t mapped_columns, mapped_twice; /* met so far */
+
+static void note_mapped(const struct tl_segment *s)
+{
+    for (uint32_t i = 0; i < tl_segment_column_count(s); i++) {
+        const struct tl_column *c = tl_segment_column_at(s, i);
+        if (c->parent_id == 0)
+            continue;
+        mapped_columns++;
+        mapped_twice += tl_segment_column(s, c->parent_id)->parent_id != 0;
+    }
+}
+
+static void merge_to(struct world *w, const struct tl_pack_id *id,
+                     const struct tl_merge_input *inputs, uint32_t input_count,
+                     const struct tl_segment_meta *partitions, uint32_t partition_count,
+                     const struct tl_merge_options *options)
+{
+    struct tl_pack_info info;
+    assert_ok(&st, tl_merge(w->io, id, inputs, input_count, partitions, partition_count, options,
+                            &info, &st));
+    if (options->budget)
+        assert_int_equal(options->budget->used_bytes, 0);
+    tl_pack_info_deinit(&info);
+}
+
+/* With columns mapped by others the rows are the same, and so are the bytes of the same rows,
+ * whether they come from the inputs, from one input per partition, or from mapped columns. */
+static void check_mapped(struct world *w, const struct tl_segment_meta *partitions,
+                         const struct model *twins, uint32_t partition_count,
+                         const struct tl_merge_options *options)
+{
+    struct tl_buffer first, again;
+    merge_to(w, &merge_id, w->inputs, w->input_count, partitions, partition_count, options);
+    get_file(w, &first);
+
+    /* The world's cache knows other bytes under this id. */
+    struct tl_cache *cache;
+    struct tl_pack *pack;
+    struct tl_pack_counts counts;
+    assert_ok(&st, tl_cache_new(4 << 20, &cache, &st));
+    assert_ok(&st, tl_pack_open(w->io, &merge_id, cache, &pack, &st));
+    assert_ok(&st, tl_pack_verify(pack, NULL, &counts, &st));
+    for (uint32_t p = 0, s = 0; p < partition_count; p++) {
+        struct tl_segment *segment;
+        bool equal;
+        if (twins[p].rows == 0)
+            continue;
+        assert_ok(&st, tl_pack_segment(pack, s++, &segment, &st));
+        note_mapped(segment);
+        assert_ok(&st, model_compare_all(segment, &twins[p], &equal, &st));
+        assert_true(equal);
+    }
+    tl_pack_unref(pack);
+    tl_cache_free(cache);
+
+    struct tl_merge_input inputs[PARTITIONS_MAX] = {0};
+    struct tl_pack *packs[PARTITIONS_MAX];
+    uint32_t n = 0;
+    for (uint32_t p = 0; p < partition_count; p++) {
+        struct tl_pack_id id = seal_id(1000 + p);
+        struct tl_pack_options hot = TL_PACK_OPTIONS_HOT;
+        struct tl_pack_info info;
+        if (twins[p].rows == 0)
+            continue;
+        model_write(w->io, &id, &twins[p], &hot, p, &info, &st);
+        tl_pack_info_deinit(&info);
+        assert_ok(&st, tl_pack_open(w->io, &id, NULL, &packs[n], &st));
+        assert_ok(&st, tl_pack_segment(packs[n], 0, &inputs[n].segment, &st));
+        n++;
+    }
+    merge_to(w, &merge_id, inputs, n, partitions, partition_count, options);
+    get_file(w, &again);
+    assert_true(tl_slice_eq(tl_buffer_slice(&first), tl_buffer_slice(&again)));
+    tl_buffer_deinit(&again);
+
+    struct tl_pack_id other = merge_id;
+    other.number = 2;
+    merge_to(w, &other, inputs, n, partitions, partition_count, options);
+    for (uint32_t i = 0; i < n; i++)
+        tl_pack_unref(packs[i]);
+    assert_ok(&st, tl_pack_open(w->io, &other, NULL, &pack, &st));
+    for (uint32_t i = 0; i < n; i++)
+        assert_ok(&st, tl_pack_segment(pack, i, &inputs[i].segment, &st));
+    merge_to(w, &merge_id, inputs, n, partitions, partition_count, options);
+    tl_pack_unref(pack);
+    get_file(w, &again);
+    assert_true(tl_slice_eq(tl_buffer_slice(&first), tl_buffer_slice(&again)));
+    tl_buffer_deinit(&again);
+    tl_buffer_deinit(&first);
+}
+
 /* With `part`, of each input some rows only, and rows before the first partition and after the last
  * one are left to other merges. */
 static void check(uint32_t input_count, uint32_t rows, uint32_t merchants, uint32_t partition_count,
@@ -175,6 +267,7 @@ static void check(uint32_t input_count, uint32_t rows, uint32_t merchants, uint3
                                        .budget = &budget,
                                        .progress_values = &progress,
                                        .leave_others = part};
+    options.pack.map_columns = false; /* a writer alone does not map */
     struct tl_pack_info info;
     assert_ok(&st, tl_merge(w.io, &merge_id, w.inputs, input_count, partitions, partition_count,
                             &options, &info, &st));
@@ -218,9 +311,13 @@ static void check(uint32_t input_count, uint32_t rows, uint32_t merchants, uint3
             assert_ok(&st, model_compare_all(segment, &twins[p], &equal, &st));
             assert_true(equal);
         }
-        model_free(&twins[p]);
     }
     tl_pack_unref(pack);
+    options.pack.map_columns = true;
+    options.progress_values = NULL;
+    check_mapped(&w, partitions, twins, partition_count, &options);
+    for (uint32_t p = 0; p < partition_count; p++)
+        model_free(&twins[p]);
     tl_buffer_deinit(&merged);
     tl_buffer_deinit(&direct);
     tl_pack_info_deinit(&info);
@@ -240,6 +337,7 @@ static void merges_equal_the_twin(void **state)
     check(17, 800, 40, 2, false, false, 7);
     check(40, 300, 10, 16, true, false, 8);
     check(4, 30000, 3, 2, true, false, 9);
+    assert_true(mapped_columns > 0 && mapped_twice > 0);
 }
 
 static void parts_of_a_merge_equal_the_twin(void **state)
