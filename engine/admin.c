@@ -238,8 +238,15 @@ struct inspect {
     bool any;
 };
 
-static const char *column_name(const struct tl_table *t, uint32_t id, char *buf, size_t size)
+static const char *column_name(const struct tl_table *t, uint32_t id, struct tl_slice key,
+                               char *buf, size_t size)
 {
+    for (uint32_t i = 0; t && id >= TL_COLUMN_NAMED && i < t->info.column_count; i++)
+        if (t->info.columns[i].id == tl_props_map_of(id)) {
+            snprintf(buf, size, "%s['%.*s']", t->info.columns[i].name, (int)key.size,
+                     (const char *)key.data);
+            return buf;
+        }
     for (uint32_t i = 0; t && i < t->info.column_count; i++) {
         const struct tl_column_info *c = &t->info.columns[i];
         if (c->id == id && c->type.kind != TL_PROPS)
@@ -256,10 +263,10 @@ static const char *column_name(const struct tl_table *t, uint32_t id, char *buf,
 static void inspect_column(struct inspect *in, const struct tl_table *t,
                            const struct tl_column_inspect *c)
 {
-    char name[80];
+    char name[TL_COLUMN_NAME_MAX + 80];
     char type[32];
     tl_buffer_printf(in->json, "{\"name\":");
-    tl_json_text(in->json, tl_slice_str(column_name(t, c->id, name, sizeof(name))));
+    tl_json_text(in->json, tl_slice_str(column_name(t, c->id, c->name, name, sizeof(name))));
     tl_buffer_printf(in->json,
                      ",\"id\":%u,\"type\":\"%s\",\"nulls\":%u,\"distinct\":%u,\"blocks\":%u,"
                      "\"constant_blocks\":%u,\"zstd_blocks\":%u,\"block_bytes\":%llu,"
@@ -274,7 +281,8 @@ static void inspect_column(struct inspect *in, const struct tl_table *t,
                      (unsigned long long)c->index_bytes);
     if (c->parent_id) {
         tl_buffer_printf(in->json, "\"mapped_by\":");
-        tl_json_text(in->json, tl_slice_str(column_name(t, c->parent_id, name, sizeof(name))));
+        tl_json_text(in->json, tl_slice_str(column_name(t, c->parent_id, c->parent_name, name,
+                                                        sizeof(name))));
         tl_buffer_put_u8(in->json, ',');
     }
     tl_buffer_printf(in->json, "\"encodings\":{");

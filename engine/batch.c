@@ -893,31 +893,3 @@ enum tl_code tl_props_split(struct tl_slice message, struct tl_arena *arena, str
     }
     return TL_OK;
 }
-
-int32_t tl_props_find(struct tl_slice keys, struct tl_slice key)
-{
-    struct tl_reader r = tl_reader_of(keys);
-    for (int32_t i = 0; tl_reader_left(&r) > 0; i++) {
-        struct tl_slice k = tl_read_bytes(&r, tl_read_u8(&r));
-        if (r.failed)
-            return -1;
-        if (tl_slice_eq(k, key))
-            return i;
-    }
-    return -1;
-}
-
-bool tl_props_value(struct tl_slice values, uint32_t index, struct tl_slice *out)
-{
-    struct tl_reader r = tl_reader_of(values);
-    for (uint32_t i = 0; tl_reader_left(&r) > 0; i++) {
-        struct tl_slice v = tl_read_bytes(&r, tl_read_u16(&r));
-        if (r.failed)
-            return false;
-        if (i == index) {
-            *out = v;
-            return true;
-        }
-    }
-    return false;
-}

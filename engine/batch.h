@@ -28,6 +28,7 @@
 
 #include "base/arena.h"
 #include "engine/schema.h"
+#include "storage/props.h"
 
 /* Bounds of what a body can make us allocate: about 22 MiB of arrays for 36 columns. */
 enum { TL_BATCH_ROWS_MAX = 131072, TL_BATCH_STRINGS_MAX = 131072 };
@@ -102,14 +103,10 @@ TL_CHECK enum tl_code tl_batch_judge(const struct tl_batch *b, int64_t received_
 /* "column path: not valid UTF-8" */
 void tl_refused_text(const struct tl_table *t, const struct tl_refused *r, char *buf, size_t size);
 
-/* The two stored strings of a Props message that was judged good: keys (sorted; each a length
- * byte and the key) and values (each a u16 length, little-endian, and the value). */
+/* A Props message that was judged good as storage/props.h has it: its shape, and the values of all
+ * keys. */
 TL_CHECK enum tl_code tl_props_split(struct tl_slice message, struct tl_arena *arena,
                                      struct tl_slice *keys, struct tl_slice *values,
                                      struct tl_status *st);
-/* The index of `key` in a stored keys string, or -1; then the index-th value of the values string.
- */
-int32_t tl_props_find(struct tl_slice keys, struct tl_slice key);
-bool tl_props_value(struct tl_slice values, uint32_t index, struct tl_slice *out);
 
 #endif

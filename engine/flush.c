@@ -23,6 +23,7 @@
 
 #include "base/assert.h"
 #include "engine/db_int.h"
+#include "engine/flush_props.h"
 #include "engine/rollup_store.h"
 
 /* ---- the order of a shard's rows ---- */
@@ -289,24 +290,59 @@ static uint32_t find_nulls(uint32_t *codes, uint32_t rows, uint64_t *validity)
     return nulls;
 }
 
+/* A TEXT column as the segment has it; it lies in w until the next column. */
+static enum tl_code pick_text(struct work *w, const struct tl_memtable *m, uint32_t column_id,
+                              const struct tl_memtable_flat *flat, uint32_t rows,
+                              struct tl_pack_column *out, struct tl_status *st)
+{
+    uint32_t strings = tl_memtable_strings(m, column_id);
+    if (reserve_map(w, strings + 1, st) || reserve_strings(w, strings < rows ? strings : rows, st))
+        return st->code;
+    uint32_t count = map_codes(w, flat, rows);
+    uint32_t nulls = find_nulls(w->values, rows, w->validity);
+    tl_memtable_get_strings(m, column_id, w->met, count, w->strings);
+    for (uint32_t i = 0; i < count; i++)
+        w->map[w->met[i] + 1] = 0;
+    *out = (struct tl_pack_column){.values = w->values,
+                                   .validity = nulls ? w->validity : NULL,
+                                   .strings = w->strings,
+                                   .string_count = count};
+    return TL_OK;
+}
+
 static enum tl_code write_text(struct tl_pack_writer *pack, struct work *w,
                                const struct tl_memtable *m, const struct tl_column_info *c,
                                const struct tl_memtable_flat *flat, uint32_t rows,
                                struct tl_status *st)
 {
-    uint32_t strings = tl_memtable_strings(m, c->id);
-    if (reserve_map(w, strings + 1, st) || reserve_strings(w, strings < rows ? strings : rows, st))
+    struct tl_pack_column column;
+    if (pick_text(w, m, c->id, flat, rows, &column, st))
         return st->code;
-    uint32_t count = map_codes(w, flat, rows);
-    uint32_t nulls = find_nulls(w->values, rows, w->validity);
-    tl_memtable_get_strings(m, c->id, w->met, count, w->strings);
-    for (uint32_t i = 0; i < count; i++)
-        w->map[w->met[i] + 1] = 0;
-    struct tl_pack_column column = {.values = w->values,
-                                    .validity = nulls ? w->validity : NULL,
-                                    .strings = w->strings,
-                                    .string_count = count};
     return tl_pack_column_write(pack, c->id, c->type, &column, st);
+}
+
+/* The two columns of maps; their hot keys come after the schema's columns. */
+static enum tl_code write_map(struct tl_pack_writer *pack, struct work *w,
+                              const struct tl_memtable *m, const struct tl_column_info *c,
+                              uint32_t shard, uint32_t rows, struct tl_flush_map **maps,
+                              struct tl_status *st)
+{
+    struct tl_memtable_flat flat;
+    struct tl_pack_column column = {.values = NULL};
+    struct tl_flush_map *map;
+    tl_memtable_flatten(m, c->id, shard, w->flat, w->flat_valid, &flat);
+    if (tl_flush_map_new(c->id, rows, maps, &map, st) ||
+        (flat.width > 0 && pick_text(w, m, c->id, &flat, rows, &column, st)) ||
+        tl_pack_column_write(pack, c->id, c->type, &column, st) ||
+        tl_flush_map_shapes(map, &column, st))
+        return st->code;
+    column = (struct tl_pack_column){.values = NULL};
+    tl_memtable_flatten(m, c->id + 1, shard, w->flat, w->flat_valid, &flat);
+    if (flat.width == 0)
+        return tl_pack_column_write(pack, c->id + 1, c->type, &column, st);
+    if (pick_text(w, m, c->id + 1, &flat, rows, &column, st))
+        return st->code;
+    return tl_flush_map_values(map, &column, pack, st);
 }
 
 #define PICK(to_type, from_type)                                                                   \
@@ -360,6 +396,38 @@ static enum tl_code write_column(struct tl_pack_writer *pack, struct work *w,
                                    : write_numbers(pack, w, c, &flat, rows, st);
 }
 
+static bool is_map(const struct tl_table *t, uint32_t column_id)
+{
+    for (uint32_t i = 0; i < t->info.column_count; i++)
+        if (t->info.columns[i].id == column_id)
+            return t->info.columns[i].type.kind == TL_PROPS;
+    return false;
+}
+
+/* A segment's columns: those of the schema, then the hot keys of its maps. */
+static enum tl_code write_columns(struct tl_pack_writer *pack, struct work *w,
+                                  const struct tl_memtable *m, const struct tl_table *table,
+                                  uint32_t shard, uint32_t rows, struct tl_status *st)
+{
+    struct tl_flush_map *maps = NULL;
+    enum tl_code rc = TL_OK;
+    for (uint32_t i = 0; i < table->storage_count && !rc; i++) {
+        const struct tl_column_info *c = &table->storage[i];
+        if (!tl_memtable_has(m, c->id))
+            continue;
+        if (is_map(table, c->id)) {
+            rc = write_map(pack, w, m, c, shard, rows, &maps, st);
+            i++; /* the values, too */
+        } else {
+            rc = write_column(pack, w, m, c, shard, rows, st);
+        }
+    }
+    if (!rc)
+        rc = tl_flush_map_keys(maps, pack, st);
+    tl_flush_maps_free(maps);
+    return rc;
+}
+
 static enum tl_code write_memtable(struct tally *db, struct tl_pack_writer *pack,
                                    const struct tl_memtable *m, const struct tl_table *table,
                                    const struct tl_seal *seal, struct tl_status *st)
@@ -380,11 +448,7 @@ static enum tl_code write_memtable(struct tally *db, struct tl_pack_writer *pack
                                                       table->partition_rows}};
         if (make_order(&w, m, s, st) || tl_pack_segment_begin(pack, &meta, rows, st))
             goto done;
-        for (uint32_t i = 0; i < table->storage_count; i++)
-            if (tl_memtable_has(m, table->storage[i].id) &&
-                write_column(pack, &w, m, &table->storage[i], s, rows, st))
-                goto done;
-        if (tl_pack_segment_end(pack, st))
+        if (write_columns(pack, &w, m, table, s, rows, st) || tl_pack_segment_end(pack, st))
             goto done;
     }
 done:

@@ -35,7 +35,9 @@ struct segment_column {
     const struct tl_column *column; /* NULL: all NULL */
     struct tl_dict_reader reader;   /* TEXT */
     bool reader_open;
-    struct tl_read_stats stats; /* of the reader */
+    bool own;                       /* of one key of a PROPS column: it has this column to itself */
+    const struct tl_props_hot *hot; /* PROPS, when it has not: the keys that have */
+    struct tl_read_stats stats;     /* of the reader */
 };
 
 struct segment_scan {
@@ -171,7 +173,7 @@ static bool block_may_match(const struct tl_scan *scan, const struct segment_sca
     for (uint32_t i = 0; i < scan->predicate_count; i++) {
         const struct tl_predicate *p = &scan->predicates[i];
         const struct tl_column *c = s->columns[2 * p->column].column;
-        if (scan->columns[p->column].props_key.size > 0)
+        if (scan->columns[p->column].props_key.size > 0 && !s->columns[2 * p->column].own)
             continue;
         if (!c) {
             if (p->op != TL_PRED_IS_NULL)
@@ -190,6 +192,25 @@ static bool block_may_match(const struct tl_scan *scan, const struct segment_sca
     return true;
 }
 
+/* Where a key of a PROPS column lies in a segment: in a column of its own, or in the two of shapes
+ * and values. */
+static enum tl_code find_key(struct tl_scan *scan, struct segment_scan *s, uint32_t i,
+                             uint32_t ids[2], uint32_t *count, struct tl_status *st)
+{
+    struct tl_props_hot *hot = tl_arena_alloc(&scan->arena, sizeof(*hot), st);
+    if (!hot)
+        return st->code;
+    tl_props_hot_of(s->segment, ids[0], hot);
+    int32_t rank = tl_props_hot_rank(hot, scan->columns[i].props_key);
+    s->columns[2 * i].own = rank >= 0;
+    s->columns[2 * i].hot = hot;
+    if (rank >= 0) {
+        ids[0] = tl_props_column_id(ids[0], (uint32_t)rank);
+        *count = 1;
+    }
+    return TL_OK;
+}
+
 static enum tl_code open_segment_columns(struct tl_scan *scan, struct segment_scan *s,
                                          struct tl_status *st)
 {
@@ -200,6 +221,8 @@ static enum tl_code open_segment_columns(struct tl_scan *scan, struct segment_sc
     for (uint32_t i = 0; i < scan->column_count; i++) {
         uint32_t ids[2];
         uint32_t n = column_ids(scan, i, ids);
+        if (n == 2 && find_key(scan, s, i, ids, &n, st))
+            return st->code;
         for (uint32_t k = 0; k < n; k++) {
             struct segment_column *c = &s->columns[2 * i + k];
             c->column = tl_segment_column(s->segment, ids[k]);
@@ -221,8 +244,9 @@ static enum tl_code prefetch(struct tl_scan *scan, const struct segment_scan *s,
     if (!ids)
         return st->code;
     uint32_t n = 0;
-    for (uint32_t i = 0; i < scan->column_count; i++)
-        n += column_ids(scan, i, ids + n);
+    for (uint32_t i = 0; i < 2 * scan->column_count; i++)
+        if (s->columns[i].column)
+            ids[n++] = s->columns[i].column->id;
     if (s->check_ts)
         ids[n++] = TL_COLUMN_TS;
     struct tl_read_stats stats = {0};
@@ -577,11 +601,12 @@ static enum tl_code keep_rows(struct tl_vector *v, const uint16_t *selection, ui
     return TL_OK;
 }
 
-/* props['key'] of each row, from the two stored columns. */
+/* props['key'] of each row, from the two columns of shapes and values; `hot` keys have none there.
+ */
 static enum tl_code props_vector(struct tl_scan *scan, struct morsel_state *m, uint32_t column,
-                                 const struct tl_vector *keys, const struct tl_vector *values,
-                                 struct tl_arena *arena, struct tl_vector *out,
-                                 struct tl_status *st)
+                                 const struct tl_props_hot *hot, const struct tl_vector *keys,
+                                 const struct tl_vector *values, struct tl_arena *arena,
+                                 struct tl_vector *out, struct tl_status *st)
 {
     uint32_t count = keys->count;
     if (keys->shape != TL_DICT || values->shape != TL_DICT) {
@@ -609,7 +634,7 @@ static enum tl_code props_vector(struct tl_scan *scan, struct morsel_state *m, u
         if (memo[code] == -2) {
             if (tl_dict_get(keys->dict, &code, 1, &s, st))
                 return st->code;
-            memo[code] = (int16_t)tl_props_find(s, scan->columns[column].props_key);
+            memo[code] = (int16_t)tl_props_find_cold(hot, s, scan->columns[column].props_key);
         }
         if (memo[code] < 0)
             continue;
@@ -728,11 +753,12 @@ static enum tl_code segment_chunk(struct tl_scan *scan, struct morsel_state *m,
             struct tl_vector *out = &m->vectors[i];
             if (read_segment_column(scan, m, i, 0, lo, hi, out, st))
                 return st->code;
-            if (scan->columns[i].props_key.size > 0) {
+            const struct segment_column *c = &m->work->segment->columns[2 * i];
+            if (scan->columns[i].props_key.size > 0 && !c->own) {
                 struct tl_vector keys = *out;
                 struct tl_vector values;
                 if (read_segment_column(scan, m, i, 1, lo, hi, &values, st) ||
-                    props_vector(scan, m, i, &keys, &values, arena, out, st))
+                    props_vector(scan, m, i, c->hot, &keys, &values, arena, out, st))
                     return st->code;
             }
             if (!all && keep_rows(out, selection, count, arena, st))
@@ -764,6 +790,8 @@ static enum tl_code read_memtable_column(struct tl_scan *scan, struct morsel_sta
     return tl_memtable_read(s->memtable, ids[part], scan->columns[i].type, dict, lo, lo + count,
                             arena, out, st);
 }
+
+static const struct tl_props_hot no_hot = {.count = 0};
 
 static enum tl_code memtable_chunk(struct tl_scan *scan, struct morsel_state *m,
                                    struct tl_arena *arena, uint32_t *rows, struct tl_status *st)
@@ -797,7 +825,7 @@ static enum tl_code memtable_chunk(struct tl_scan *scan, struct morsel_state *m,
                 struct tl_vector keys = *out;
                 struct tl_vector values;
                 if (read_memtable_column(scan, m, i, 1, list, lo, n, arena, &values, st) ||
-                    props_vector(scan, m, i, &keys, &values, arena, out, st))
+                    props_vector(scan, m, i, &no_hot, &keys, &values, arena, out, st))
                     return st->code;
             }
             if (count < n && keep_rows(out, selection, count, arena, st))

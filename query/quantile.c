@@ -106,11 +106,6 @@ static inline uint32_t sign_of(uint32_t key, uint32_t *magnitude)
     return 2;
 }
 
-static inline uint32_t key_at(uint32_t sign, uint32_t magnitude)
-{
-    return sign ? KEY_ZERO - 1 - magnitude : KEY_POSITIVE + magnitude;
-}
-
 /* What stands for a bucket: as far, relatively, from its least value as from its greatest. */
 static double value_of(uint32_t key)
 {

@@ -8,6 +8,7 @@
 
 #include "base/assert.h"
 #include "storage/merge_int.h"
+#include "storage/merge_props_int.h"
 
 enum { SAMPLE_AHEAD_BYTES = 16 << 10 };
 
@@ -112,7 +113,10 @@ static enum tl_code out_flush(struct tl__merge *m, struct tl_status *st)
     if (tl__merge_cancelled(m))
         return TL_FAIL(st, TL_CANCELLED, "the merge was cancelled");
     enum tl_code rc = TL_OK;
-    if (m->sample_dict)
+    if (m->count_shapes)
+        rc = tl__props_merge_count(m->props, (const uint32_t *)(const void *)m->out,
+                                   m->out_nulls ? m->out_validity : NULL, m->out_count, st);
+    else if (m->sample_dict)
         sample_put(m);
     else
         rc = tl__pack_column_put(m->writer, m->out, m->out_nulls ? m->out_validity : NULL,
@@ -125,16 +129,17 @@ static enum tl_code out_flush(struct tl__merge *m, struct tl_status *st)
 }
 
 /* The next n rows of the output come from a source without NULLs, or with these bits. */
-static void put_validity(struct tl__merge *m, const uint64_t *validity, uint32_t bit, uint32_t n)
+static void put_validity(struct tl__merge *m, uint32_t at, const uint64_t *validity, uint32_t bit,
+                         uint32_t n)
 {
     if (validity) {
         if (!m->out_nulls) {
             memset(m->out_validity, 0xff, sizeof(m->out_validity));
             m->out_nulls = true;
         }
-        tl__bits_copy(m->out_validity, m->out_count, validity, bit, n);
+        tl__bits_copy(m->out_validity, at, validity, bit, n);
     } else if (m->out_nulls) {
-        tl__bits_fill(m->out_validity, m->out_count, n);
+        tl__bits_fill(m->out_validity, at, n);
     }
 }
 
@@ -173,6 +178,28 @@ static void put_values(struct tl__merge *m, const struct tl__stream *s, uint32_t
            (const uint8_t *)s->values + (size_t)at * width, (size_t)n * width);
 }
 
+/* Rows of a map that are put together. */
+static enum tl_code put_derived(struct tl__merge *m, struct tl__stream *s, uint32_t n,
+                                struct tl_status *st)
+{
+    static const uint64_t none[1] = {0};
+    for (uint32_t i = 0; i < n; i++) {
+        struct tl_slice value;
+        bool valid;
+        uint32_t code = 0;
+        enum tl_code rc = tl__props_merge_row(m->props, (uint32_t)(s - m->streams), s->row + i,
+                                              &value, &valid, st);
+        if (!rc && valid)
+            rc = m->sample_dict ? tl__interner_intern(m->sample_dict, value, &code, st)
+                                : tl__pack_column_intern(m->writer, value, &code, st);
+        if (rc)
+            return rc;
+        ((uint32_t *)(void *)m->out)[m->out_count + i] = code;
+        put_validity(m, m->out_count + i, valid ? NULL : none, 0, 1);
+    }
+    return TL_OK;
+}
+
 /* `length` rows of one input go out. */
 static enum tl_code stream_take(struct tl__merge *m, struct tl__stream *s, struct tl_type type,
                                 uint32_t width, uint32_t length, struct tl_status *st)
@@ -183,9 +210,13 @@ static enum tl_code stream_take(struct tl__merge *m, struct tl__stream *s, struc
         if (n > length)
             n = length;
         enum tl_code rc = TL_OK;
-        if (!s->column) {
+        if (s->derived) {
+            rc = put_derived(m, s, n, st);
+            if (rc)
+                return rc;
+        } else if (!s->column) {
             memset((uint8_t *)m->out + (size_t)m->out_count * width, 0, (size_t)n * width);
-            put_validity(m, none, 0, n);
+            put_validity(m, m->out_count, none, 0, n);
         } else {
             if (s->row < s->lo || s->row >= s->hi)
                 rc = stream_fill(s, st);
@@ -194,7 +225,7 @@ static enum tl_code stream_take(struct tl__merge *m, struct tl__stream *s, struc
             if (n > s->hi - s->row)
                 n = s->hi - s->row;
             uint32_t at = s->row - s->lo;
-            put_validity(m, s->has_nulls ? s->validity : NULL, at, n);
+            put_validity(m, m->out_count, s->has_nulls ? s->validity : NULL, at, n);
             if (type.kind == TL_TEXT)
                 rc = put_codes(m, s, at, n, st);
             else
@@ -251,8 +282,18 @@ static enum tl_code put_rows(struct tl__merge *m, const struct tl__sequence *q, 
 static enum tl_code open_streams(struct tl__merge *m, uint32_t id, struct tl_status *st)
 {
     enum tl_code rc = TL_OK;
-    for (uint32_t i = 0; !rc && i < m->input_count; i++)
-        rc = stream_open(m, &m->streams[i], tl_segment_column(m->inputs[i].segment, id), st);
+    bool map = tl__props_merge_aim(m->props, id);
+    for (uint32_t i = 0; !rc && i < m->input_count; i++) {
+        const struct tl_column *c = NULL;
+        bool derived = false;
+        if (map)
+            rc = tl__props_merge_source(m->props, i, &c, &derived, st);
+        else
+            c = tl_segment_column(m->inputs[i].segment, id);
+        if (!rc)
+            rc = stream_open(m, &m->streams[i], derived ? NULL : c, st);
+        m->streams[i].derived = derived;
+    }
     m->out_count = 0;
     m->out_nulls = false;
     return rc;
@@ -262,6 +303,8 @@ static enum tl_code write_column(struct tl__merge *m, const struct tl__sequence 
                                  const struct tl__merge_column *c, struct tl_status *st)
 {
     enum tl_code rc = tl__pack_column_begin(m->writer, c->id, c->type, c->parent_id, c->keep, st);
+    if (!rc && c->name.size > 0)
+        tl__pack_column_name(m->writer, c->name);
     if (!rc)
         rc = open_streams(m, c->id, st);
     struct place place = {0};
@@ -274,7 +317,15 @@ static enum tl_code write_column(struct tl__merge *m, const struct tl__sequence 
 
 /* ---- which columns there are, and what they are mapped by ---- */
 
-/* The columns of all inputs, ascending by id. */
+/* The place is behind the last column of the schema. */
+static bool at_end(const struct tl_segment *s, uint32_t place)
+{
+    return place == tl_segment_column_count(s) ||
+           tl_segment_column_at(s, place)->id >= TL_COLUMN_NAMED;
+}
+
+/* The columns of all inputs, ascending by id, but those of hot keys. There is room for these: a
+ * merged segment has more of them than an input only up to the sum of all inputs'. */
 static enum tl_code list_columns(struct tl__merge *m, struct tl_status *st)
 {
     uint32_t places[TL_MERGE_INPUTS_MAX] = {0}, capacity = 0;
@@ -288,18 +339,21 @@ static enum tl_code list_columns(struct tl__merge *m, struct tl_status *st)
         bool found = false;
         for (uint32_t i = 0; i < m->input_count; i++) {
             const struct tl_segment *s = m->inputs[i].segment;
-            if (places[i] == tl_segment_column_count(s))
+            if (at_end(s, places[i]))
                 continue;
             const struct tl_column *x = tl_segment_column_at(s, places[i]);
             if (!found || x->id < c->id)
                 *c = (struct tl__merge_column){.id = x->id, .type = x->type};
             found = true;
         }
-        if (!found)
+        if (!found) {
+            m->schema_count = m->column_count;
+            m->column_capacity = capacity;
             return TL_OK;
+        }
         for (uint32_t i = 0; i < m->input_count; i++) {
             const struct tl_segment *s = m->inputs[i].segment;
-            if (places[i] == tl_segment_column_count(s))
+            if (at_end(s, places[i]))
                 continue;
             const struct tl_column *x = tl_segment_column_at(s, places[i]);
             if (x->id != c->id)
@@ -449,10 +503,67 @@ static enum tl_code plan_segment(struct tl__merge *m, const struct tl__sequence 
     return rc;
 }
 
+/* The shapes of one map, counted over the segment's rows. */
+static enum tl_code count_shapes(struct tl__merge *m, const struct tl__sequence *q, uint32_t id,
+                                 struct tl__interner *dict, struct tl_status *st)
+{
+    struct place place = {0};
+    enum tl_code rc = tl__interner_reset(dict, st);
+    if (!rc)
+        rc = open_streams(m, id, st);
+    m->sample_dict = dict;
+    m->count_shapes = true;
+    if (!rc)
+        rc = put_rows(m, q, &place, q->rows, tl_type_of(TL_TEXT), st);
+    if (!rc)
+        rc = out_flush(m, st);
+    m->sample_dict = NULL;
+    m->count_shapes = false;
+    return rc ? rc : tl__props_merge_choose(m->props, dict->values, dict->count, st);
+}
+
+/* Finds the hot keys of the segment's maps, which become columns. */
+static enum tl_code add_hot_keys(struct tl__merge *m, const struct tl__sequence *q,
+                                 struct tl_status *st)
+{
+    m->column_count = m->schema_count;
+    enum tl_code rc =
+        tl__props_merge_new(m->inputs, m->input_count, m->options->budget, &m->props, st);
+    if (rc || !m->props)
+        return rc;
+    struct tl__interner *dict = calloc(1, sizeof(*dict));
+    if (!dict)
+        return TL_FAIL(st, TL_LIMIT, "no memory to merge");
+    tl__interner_init(dict, m->options->budget);
+    for (uint32_t i = 0; !rc && i < m->schema_count; i++) {
+        bool is_map = false;
+        rc = tl__props_merge_shapes(m->props, m->columns[i].id, &is_map, st);
+        if (!rc && is_map)
+            rc = count_shapes(m, q, m->columns[i].id, dict, st);
+    }
+    tl__interner_deinit(dict);
+    free(dict);
+    for (uint32_t i = 0; !rc && i < tl__props_merge_maps(m->props); i++) {
+        uint32_t map;
+        const struct tl_props_hot *hot;
+        uint32_t n = tl__props_merge_map(m->props, i, &map, &hot);
+        for (uint32_t k = 0; k < n; k++) {
+            tl_assert(m->column_count < m->column_capacity);
+            m->columns[m->column_count++] =
+                (struct tl__merge_column){.id = tl_props_column_id(map, k),
+                                          .type = tl_type_of(TL_TEXT),
+                                          .name = hot->keys[k]};
+        }
+    }
+    return rc;
+}
+
 static enum tl_code write_segment(struct tl__merge *m, uint32_t partition, struct tl_status *st)
 {
     const struct tl__sequence *q = &m->sequences[partition];
     enum tl_code rc = tl_pack_segment_begin(m->writer, &m->partitions[partition], q->rows, st);
+    if (!rc)
+        rc = add_hot_keys(m, q, st);
     if (!rc)
         rc = plan_segment(m, q, st);
     /* Parents first: the sort keys have none and the least ids. */
@@ -460,6 +571,8 @@ static enum tl_code write_segment(struct tl__merge *m, uint32_t partition, struc
         for (uint32_t i = 0; !rc && i < m->column_count; i++)
             if (m->columns[i].depth == depth)
                 rc = write_column(m, q, &m->columns[i], st);
+    tl__props_merge_free(m->props);
+    m->props = NULL;
     return rc ? rc : tl_pack_segment_end(m->writer, st);
 }
 

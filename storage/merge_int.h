@@ -34,6 +34,7 @@ struct tl__sequence {
 /* One input while a column is streamed. */
 struct tl__stream {
     const struct tl__column *column; /* NULL: the input has no such column */
+    bool derived;                    /* rows are asked for (merge_props_int.h) */
     struct tl__window blocks, pages;
     struct tl_cursor cursor;
     uint32_t row;    /* next row to take */
@@ -51,9 +52,10 @@ struct tl__stream {
 struct tl__merge_column {
     uint32_t id;
     struct tl_type type;
-    uint32_t parent_id; /* of the segment in hand: what it is mapped by; 0: by none */
-    uint32_t depth;     /* parents above it */
-    bool keep;          /* others are mapped by it */
+    struct tl_slice name; /* of ids from TL_COLUMN_NAMED on */
+    uint32_t parent_id;   /* of the segment in hand: what it is mapped by; 0: by none */
+    uint32_t depth;       /* parents above it */
+    bool keep;            /* others are mapped by it */
 };
 
 struct tl__merge {
@@ -67,7 +69,11 @@ struct tl__merge {
     struct tl__keys *keys;
     struct tl__stream *streams;
     struct tl__merge_column *columns; /* ascending by id */
-    uint32_t column_count;
+    uint32_t column_count;            /* of the segment in hand */
+    uint32_t column_capacity;
+    uint32_t schema_count;         /* of these, without names: the same in all segments */
+    struct tl__props_merge *props; /* of the segment in hand; NULL: no maps */
+    bool count_shapes;             /* rows go to props and nowhere else */
     struct tl_pack_writer *writer;
     size_t charged;
     uint32_t partition; /* the one found last */
@@ -79,7 +85,7 @@ struct tl__merge {
     uint32_t out_count;
     bool out_nulls;
 
-    /* while a sample is taken */
+    /* while a sample is taken, or shapes are counted */
     struct tl__interner *sample_dict; /* NULL: rows go to the writer */
     uint32_t *sample;                 /* keys; grows by what goes out */
 };

@@ -33,6 +33,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/bytes.h"
 #include "base/status.h"
 #include "base/vector.h"
 
@@ -53,6 +54,9 @@ enum {
     TL_COLUMN_TS = 2,       /* ts: the second sort key */
 };
 #define TL_PACK_SHARD_ALL UINT32_MAX
+/* Column ids from here on have a name instead of a meaning in the schema (storage/props.h). */
+#define TL_COLUMN_NAMED    0x80000000u
+#define TL_COLUMN_NAME_MAX 255
 
 /* Numbers stand in file names and files: never reused. */
 enum tl_pack_kind {
@@ -136,6 +140,9 @@ TL_CHECK enum tl_code tl_pack_segment_begin(struct tl_pack_writer *w,
  * others. A column that is left out reads as NULL. */
 TL_CHECK enum tl_code tl_pack_column_begin(struct tl_pack_writer *w, uint32_t column_id,
                                            struct tl_type type, struct tl_status *st);
+/* A TEXT column of id TL_COLUMN_NAMED or above, with a name of 1 to TL_COLUMN_NAME_MAX bytes. */
+TL_CHECK enum tl_code tl_pack_named_begin(struct tl_pack_writer *w, uint32_t column_id,
+                                          struct tl_slice name, struct tl_status *st);
 /* The next rows, in any shape, of the column's type (a CONST vector of kind TL_NULL stands for
  * NULLs of any type). A DICT vector's codes are mapped through an array kept per dictionary id:
  * a distinct string is loaded and hashed once, a row costs one look-up. */

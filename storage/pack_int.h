@@ -66,6 +66,9 @@ TL_CHECK enum tl_code tl__pack_column_begin(struct tl_pack_writer *w, uint32_t c
                                             struct tl_type type, uint32_t parent_id, bool keep,
                                             struct tl_status *st);
 
+/* After it, for ids from TL_COLUMN_NAMED on. */
+void tl__pack_column_name(struct tl_pack_writer *w, struct tl_slice name);
+
 /* Copies `count` bits; those of dst around them stay. */
 void tl__bits_copy(uint64_t *dst, uint32_t dst_bit, const uint64_t *src, uint32_t src_bit,
                    uint32_t count);

@@ -349,12 +349,16 @@ static enum tl_code inspect_column(struct tl__window *w, const struct tl__column
                                    struct tl_column_inspect *out, struct tl_status *st)
 {
     *out = (struct tl_column_inspect){.id = c->pub.id,
+                                      .name = c->pub.name,
                                       .type = c->pub.type,
                                       .nulls = c->pub.nulls,
                                       .distinct = c->pub.distinct,
                                       .parent_id = c->pub.parent_id,
                                       .pages = c->page_count,
                                       .index_bytes = c->index_bytes};
+    const struct tl_column *parent = tl_segment_column(c->pub.segment, c->pub.parent_id);
+    if (parent)
+        out->parent_name = parent->name;
     for (uint32_t i = 0; i < c->pub.block_count; i++) {
         struct tl_block_stat stat;
         tl_column_block(&c->pub, i, &stat);

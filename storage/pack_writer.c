@@ -25,6 +25,8 @@ enum { OUT_BYTES = 1 << 20 }; /* written to the file in pieces of about this siz
 
 struct column_state {
     uint32_t id;
+    uint8_t name[TL_COLUMN_NAME_MAX];
+    uint8_t name_size;
     struct tl_type type;
     uint32_t width;
     uint32_t rows;
@@ -765,7 +767,8 @@ static enum tl_code index_column(struct tl_pack_writer *w, uint64_t pages_offset
     bool sets = c->code_sets && c->type.kind == TL_TEXT && !constant;
     bool mapped = c->parent_id != 0 && !constant;
     w->resident +=
-        tl__index_column_bytes(w->block_count, constant, page_count, mapped ? w->map_count : 0);
+        tl__index_column_bytes(w->block_count, constant, page_count, mapped ? w->map_count : 0) +
+        c->name_size;
     if (w->resident > INDEX_RESIDENT_BYTES_MAX)
         return TL_FAIL(st, TL_LIMIT, "the index of a segment exceeds %d bytes",
                        INDEX_RESIDENT_BYTES_MAX);
@@ -789,7 +792,8 @@ static enum tl_code index_column(struct tl_pack_writer *w, uint64_t pages_offset
     tl_buffer_put_u32(x, page_count);
     tl_buffer_put_u32(x, mapped ? c->parent_id : 0);
     tl_buffer_put_u32(x, mapped ? w->maps.map_count : 0);
-    tl_buffer_put_u32(x, 0);
+    tl_buffer_put_u32(x, c->name_size);
+    tl_buffer_put(x, c->name, c->name_size);
     rc = tl_buffer_check(x, st);
     if (!rc && !constant) {
         rc = array_of_blocks(w, block_size_at, st);
@@ -966,12 +970,6 @@ enum tl_code tl_pack_segment_begin(struct tl_pack_writer *w, const struct tl_seg
     return TL_OK;
 }
 
-enum tl_code tl_pack_column_begin(struct tl_pack_writer *w, uint32_t column_id, struct tl_type type,
-                                  struct tl_status *st)
-{
-    return tl__pack_column_begin(w, column_id, type, 0, false, st);
-}
-
 enum tl_code tl__pack_column_begin(struct tl_pack_writer *w, uint32_t column_id,
                                    struct tl_type type, uint32_t parent_id, bool keep,
                                    struct tl_status *st)
@@ -1018,6 +1016,30 @@ enum tl_code tl__pack_column_begin(struct tl_pack_writer *w, uint32_t column_id,
         return poison(w, st);
     w->state = STATE_COLUMN;
     return TL_OK;
+}
+
+enum tl_code tl_pack_column_begin(struct tl_pack_writer *w, uint32_t column_id, struct tl_type type,
+                                  struct tl_status *st)
+{
+    tl_assert(column_id < TL_COLUMN_NAMED);
+    return tl__pack_column_begin(w, column_id, type, 0, false, st);
+}
+
+void tl__pack_column_name(struct tl_pack_writer *w, struct tl_slice name)
+{
+    tl_assert(w->state == STATE_COLUMN && w->column.id >= TL_COLUMN_NAMED);
+    tl_assert(name.size > 0 && name.size <= TL_COLUMN_NAME_MAX);
+    memcpy(w->column.name, name.data, name.size);
+    w->column.name_size = (uint8_t)name.size;
+}
+
+enum tl_code tl_pack_named_begin(struct tl_pack_writer *w, uint32_t column_id, struct tl_slice name,
+                                 struct tl_status *st)
+{
+    enum tl_code rc = tl__pack_column_begin(w, column_id, tl_type_of(TL_TEXT), 0, false, st);
+    if (!rc)
+        tl__pack_column_name(w, name);
+    return rc;
 }
 
 static enum tl_code column_end(struct tl_pack_writer *w, struct tl_status *st)

@@ -12,6 +12,7 @@
 
 #include "base/assert.h"
 #include "storage/pack_int.h"
+#include "storage/props.h"
 
 /* The units of a column. */
 struct extent {
@@ -264,6 +265,22 @@ static enum tl_code charge(struct loading *l, uint64_t bytes, struct tl_status *
     return l->resident <= INDEX_RESIDENT_BYTES_MAX ? TL_OK : corrupt(st, "sizes");
 }
 
+/* Keys of one map (storage/props.h) are numbered without a gap, in byte order. */
+static enum tl_code load_name(struct loading *l, struct tl__column *c, uint32_t index,
+                              struct tl_slice name, struct tl_status *st)
+{
+    const struct tl_column *before = index > 0 ? &l->segment->columns[index - 1].pub : NULL;
+    if (c->pub.id & (TL_PROPS_HOT_MAX - 1)) {
+        if (!before || before->id + 1 != c->pub.id || tl_slice_cmp(before->name, name) >= 0)
+            return corrupt(st, "column names");
+    }
+    uint8_t *copy = tl_arena_copy(&l->segment->arena, name.data, name.size, st);
+    if (!copy)
+        return st->code;
+    c->pub.name = tl_slice_of(copy, name.size);
+    return TL_OK;
+}
+
 static enum tl_code load_column(struct loading *l, uint32_t index, struct tl_status *st)
 {
     struct tl__column *c = &l->segment->columns[index];
@@ -283,7 +300,8 @@ static enum tl_code load_column(struct loading *l, uint32_t index, struct tl_sta
     c->page_count = tl_read_u32(r);
     pub->parent_id = tl_read_u32(r);
     c->map_entries = tl_read_u32(r);
-    uint32_t zero2 = tl_read_u32(r);
+    uint32_t name_size = tl_read_u32(r);
+    struct tl_slice name = tl_read_bytes(r, name_size);
     pub->rows = l->segment->info->rows;
     pub->block_count = tl__block_count(pub->rows);
     pub->constant = flags & COLUMN_CONSTANT;
@@ -293,7 +311,8 @@ static enum tl_code load_column(struct loading *l, uint32_t index, struct tl_sta
 
     bool text = pub->type.kind == TL_TEXT;
     bool values = pub->nulls < pub->rows;
-    if (r->failed || zero != 0 || zero2 != 0 ||
+    if (r->failed || zero != 0 || (name_size > 0) != (pub->id >= TL_COLUMN_NAMED) ||
+        name_size > TL_COLUMN_NAME_MAX || (name_size > 0 && !text) ||
         (flags & ~(COLUMN_CONSTANT | COLUMN_CODE_SETS | COLUMN_MAPPED)) ||
         mapped != (pub->parent_id != 0) || mapped != (c->map_entries != 0) ||
         (mapped && (!text || pub->constant)) || c->map_entries > pub->rows ||
@@ -309,8 +328,12 @@ static enum tl_code load_column(struct loading *l, uint32_t index, struct tl_sta
     if (index > 0 && pub->id <= l->segment->columns[index - 1].pub.id)
         return corrupt(st, "column ids");
     enum tl_code rc = charge(
-        l, tl__index_column_bytes(pub->block_count, pub->constant, c->page_count, c->map_blocks),
+        l,
+        tl__index_column_bytes(pub->block_count, pub->constant, c->page_count, c->map_blocks) +
+            name_size,
         st);
+    if (!rc && name_size > 0)
+        rc = load_name(l, c, index, name, st);
     if (rc)
         return rc;
     /* A column's units lie one behind the other: what is not the next byte is wrong. */

@@ -68,12 +68,13 @@ struct tl_column {
     struct tl_type type;
     uint32_t rows;
     uint32_t block_count;
-    uint32_t nulls;     /* in the whole column */
-    bool constant;      /* every row has the same value, or all are NULL; has no blocks on disk */
-    int64_t min, max;   /* over the column, as in a block; meaningless when all are NULL */
-    uint32_t distinct;  /* TEXT: size of the dictionary; 0 for other types */
-    uint64_t dict_id;   /* TEXT: the dictionary's identity in this process */
-    uint32_t parent_id; /* TEXT: the column that it is mapped by; 0: none */
+    uint32_t nulls;       /* in the whole column */
+    bool constant;        /* every row has the same value, or all are NULL; has no blocks on disk */
+    int64_t min, max;     /* over the column, as in a block; meaningless when all are NULL */
+    uint32_t distinct;    /* TEXT: size of the dictionary; 0 for other types */
+    uint64_t dict_id;     /* TEXT: the dictionary's identity in this process */
+    uint32_t parent_id;   /* TEXT: the column that it is mapped by; 0: none */
+    struct tl_slice name; /* of ids from TL_COLUMN_NAMED on; else empty */
 };
 
 const struct tl_segment_info *tl_segment_info(const struct tl_segment *s);
@@ -200,6 +201,8 @@ enum { TL_INSPECT_ENCODINGS = 16 };
 
 struct tl_column_inspect {
     uint32_t id;
+    struct tl_slice name;        /* of ids from TL_COLUMN_NAMED on; lives as long as the segment */
+    struct tl_slice parent_name; /* of parent_id */
     struct tl_type type;
     uint32_t nulls;
     uint32_t distinct;
