@@ -177,8 +177,8 @@ static enum tl_code add_slot(struct tl_hll *h, struct tl_sketch_memory *m, uint3
     return TL_OK;
 }
 
-enum tl_code tl__hll_add_sparse(struct tl_hll *h, struct tl_sketch_memory *m, uint64_t hash,
-                                struct tl_status *st)
+enum tl_code tl_hll_add_sparse(struct tl_hll *h, struct tl_sketch_memory *m, uint64_t hash,
+                               struct tl_status *st)
 {
     return add_slot(h, m, slot_of_hash(hash), st);
 }

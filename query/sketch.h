@@ -71,8 +71,9 @@ struct tl_hll {
     bool dense;
 };
 
-TL_CHECK enum tl_code tl__hll_add_sparse(struct tl_hll *h, struct tl_sketch_memory *m,
-                                         uint64_t hash, struct tl_status *st);
+/* What tl_hll_add does in the sparse form. */
+TL_CHECK enum tl_code tl_hll_add_sparse(struct tl_hll *h, struct tl_sketch_memory *m, uint64_t hash,
+                                        struct tl_status *st);
 
 TL_CHECK static inline enum tl_code tl_hll_add(struct tl_hll *h, struct tl_sketch_memory *m,
                                                uint64_t hash, struct tl_status *st)
@@ -85,7 +86,7 @@ TL_CHECK static inline enum tl_code tl_hll_add(struct tl_hll *h, struct tl_sketc
             *r = rank;
         return TL_OK;
     }
-    return tl__hll_add_sparse(h, m, hash, st);
+    return tl_hll_add_sparse(h, m, hash, st);
 }
 
 /* h becomes the sketch of both sets; other is left as it is. */
