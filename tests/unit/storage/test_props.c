@@ -410,7 +410,7 @@ static void a_census_breaks_ties_by_name(void **state)
     tl_props_census_choose(c, &hot);
     assert_int_equal(hot.count, 0);
     for (int i = 99; i >= 10; i--) {
-        char shape[8];
+        char shape[16];
         snprintf(shape, sizeof(shape), "\3k%d", i);
         assert_ok(&st, tl_props_census_add(c, tl_slice_str(shape), i == 95 ? 6 : 5, &st));
     }
@@ -418,7 +418,7 @@ static void a_census_breaks_ties_by_name(void **state)
     tl_props_census_choose(c, &hot);
     assert_int_equal(hot.count, TL_PROPS_HOT_MAX);
     for (int i = 0; i < 63; i++) {
-        char key[8];
+        char key[16];
         snprintf(key, sizeof(key), "k%d", 10 + i);
         assert_true(tl_slice_eq(hot.keys[i], tl_slice_str(key)));
         assert_int_equal(tl_props_hot_rank(&hot, tl_slice_str(key)), i);
