@@ -76,15 +76,20 @@ static void search(const struct tl_segment *s)
     }
 }
 
+/* In two partitions, so that keys of props are hot in one that are not in the other. */
 static void merge_twice(struct tl_io *io, struct tl_segment *s)
 {
+    const struct tl_segment_info *from = tl_segment_info(s);
+    int64_t middle = from->min_ts / 2 + from->max_ts / 2;
+    middle = middle == INT64_MIN ? 0 : middle;
     struct tl_status st = TL_STATUS_INIT;
     struct tl_merge_input inputs[2] = {{.segment = s}, {.segment = s}};
-    struct tl_segment_meta all = {.start_us = INT64_MIN, .end_us = INT64_MAX};
+    struct tl_segment_meta parts[2] = {{.start_us = INT64_MIN, .end_us = middle},
+                                       {.start_us = middle, .end_us = INT64_MAX}};
     struct tl_merge_options options = {.pack = TL_PACK_OPTIONS_HOT};
     struct tl_pack_id id = {.number = 9, .kind = TL_PACK_MERGE};
     struct tl_pack_info info;
-    if (!tl_merge(io, &id, inputs, 2, &all, 1, &options, &info, &st))
+    if (!tl_merge(io, &id, inputs, 2, parts, 2, &options, &info, &st))
         tl_pack_info_deinit(&info);
 }
 

@@ -455,7 +455,6 @@ static void make_words(struct tl__template_space *p, const uint8_t *text, struct
 {
     uint64_t *values = p->values + slot->first;
     uint32_t found = 0;
-    size_t bytes = 0, all = 0;
     *inlined = false;
     memset(p->words, 0, sizeof(p->words));
     uint32_t most = strings / 2 + 8 < TL__WORDS_MAX ? strings / 2 + 8 : TL__WORDS_MAX;
@@ -470,9 +469,7 @@ static void make_words(struct tl__template_space *p, const uint8_t *text, struct
                 break;
             p->word_at[found] = values[i];
             p->words[at] = (uint16_t)++found;
-            bytes += word.size;
         }
-        all += word.size;
     }
     if (i < strings) {
         slot->kind = TL__SLOT_LITERAL;
