@@ -2,7 +2,8 @@
  * Pass 2 of a merge (see merge.c): the columns.
  *
  * A segment's columns are written parents first. Which column is mapped by which is found from a
- * sample before: the same machinery sends spans of rows into keys instead of into the writer.
+ * sample before: the same machinery sends spans of rows into keys instead of into the writer, and
+ * the shapes of maps into a count, from which the segment's hot keys follow (merge_props_int.h).
  */
 #include <stdlib.h>
 

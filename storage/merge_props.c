@@ -21,7 +21,8 @@ enum {
 
 /* Strings of one column of an input, row by row. */
 struct stream {
-    const struct tl__column *column; /* NULL: not open */
+    const struct tl__column *column;
+    struct tl_budget *budget; /* charged with STREAM_BYTES, or NULL */
     struct tl__window blocks, pages;
     struct tl_cursor cursor;
     uint32_t lo, hi; /* the slice in hand */
@@ -31,6 +32,8 @@ struct stream {
     uint64_t values[SLICE_ROWS / 2]; /* codes */
     uint64_t validity[SLICE_ROWS / 64];
 };
+
+#define STREAM_BYTES (sizeof(struct stream) + 2 * (size_t)AHEAD_BYTES)
 
 struct recipe {
     uint8_t count;
@@ -116,6 +119,8 @@ static void stream_free(struct stream **s)
     tl_cursor_close(&(*s)->cursor);
     tl__window_deinit(&(*s)->blocks);
     tl__window_deinit(&(*s)->pages);
+    if ((*s)->budget)
+        tl_budget_release((*s)->budget, STREAM_BYTES);
     free(*s);
     *s = NULL;
 }
@@ -271,18 +276,24 @@ static bool all_stay_hot(const struct tl__props_merge *p, const struct input *in
 static enum tl_code stream_open(struct tl__props_merge *p, const struct input *in, uint32_t id,
                                 struct stream **out, struct tl_status *st)
 {
-    (void)p;
     const struct tl_column *c = tl_segment_column(in->segment, id);
     if (!c || c->type.kind != TL_TEXT)
         return bad_map(st);
+    enum tl_code rc = p->budget ? tl_budget_charge(p->budget, STREAM_BYTES, st) : TL_OK;
+    if (rc)
+        return rc;
     struct stream *s = calloc(1, sizeof(*s));
-    if (!s)
+    if (!s) {
+        if (p->budget)
+            tl_budget_release(p->budget, STREAM_BYTES);
         return no_memory(st);
+    }
+    s->budget = p->budget;
     s->column = tl__column_of(c);
     tl__window_init(&s->blocks, in->segment->pack, AHEAD_BYTES);
     tl__window_init(&s->pages, in->segment->pack, AHEAD_BYTES);
     *out = s;
-    enum tl_code rc = tl_cursor_init(&s->cursor, c, NULL, NULL, NULL, st);
+    rc = tl_cursor_init(&s->cursor, c, NULL, NULL, NULL, st);
     s->cursor.window = &s->blocks;
     return rc;
 }

@@ -291,7 +291,7 @@ static void check_segment(struct model *m, const struct tl_segment *s, uint32_t 
                 hot_values--;
                 continue;
             }
-            struct tl_slice value;
+            struct tl_slice value = {NULL, 0};
             int32_t at = tl_props_find_cold(&hot, shape, key);
             assert_true(at >= 0 && tl_props_value(values, (uint32_t)at, &value));
             assert_true(tl_slice_eq(value, row->values[j]));
@@ -318,13 +318,17 @@ static struct tl_pack *merge(struct tl_io *io, struct tl_cache *cache, uint32_t 
         {.table = 3, .level = 1, .start_us = split, .end_us = 1 << 30}};
     struct tl_merge_options options = {.pack = TL_PACK_OPTIONS_COLD};
     struct tl_pack *pack;
+    struct tl_budget budget;
     uint32_t n = 0;
+    tl_budget_init(&budget, "merge", 256 << 20, NULL);
+    options.budget = &budget;
     options.pack.omit_empty = true;
     options.pack.map_columns = map_columns;
     for (uint32_t i = 0; i < count; i++)
         for (uint32_t k = 0; k < tl_pack_segment_count(packs[i]); k++)
             assert_ok(&st, tl_pack_segment(packs[i], k, &inputs[n++].segment, &st));
     assert_ok(&st, tl_merge(io, &id, inputs, n, parts, 2, &options, info, &st));
+    assert_int_equal(atomic_load(&budget.used_bytes), 0);
     assert_ok(&st, tl_pack_open(io, &id, cache, &pack, &st));
     return pack;
 }
