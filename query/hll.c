@@ -75,20 +75,14 @@ static uint32_t place_of(uint32_t cell, uint32_t log)
     return (cell * 0x9e3779b1u) >> (32 - (log - 2));
 }
 
-/* Puts a slot into a table that has room; whether it is a new entry. */
-static bool put_slot(uint32_t *slots, uint32_t log, uint32_t slot)
+/* Puts a slot into a table that has room and no entry of its cell. */
+static void put_slot(uint32_t *slots, uint32_t log, uint32_t slot)
 {
     uint32_t mask = (1u << (log - 2)) - 1;
     uint32_t at = place_of(SLOT_CELL(slot), log);
-    for (; slots[at]; at = (at + 1) & mask) {
-        if (SLOT_CELL(slots[at]) == SLOT_CELL(slot)) {
-            if (slot > slots[at])
-                slots[at] = slot; /* the greater rank */
-            return false;
-        }
-    }
+    while (slots[at])
+        at = (at + 1) & mask;
     slots[at] = slot;
-    return true;
 }
 
 static void put_register(uint8_t *registers, uint32_t slot)
@@ -113,7 +107,7 @@ static enum tl_code resize(struct tl_hll *h, struct tl_sketch_memory *m, uint32_
     const uint32_t *old = h->data;
     for (uint32_t i = 0; i < slot_count(h); i++) {
         if (old[i])
-            (void)put_slot(slots, log, old[i]);
+            put_slot(slots, log, old[i]);
     }
     tl__sketch_give(m, h->data, h->log);
     h->data = slots;
@@ -149,32 +143,28 @@ static uint32_t log_for(uint32_t entries)
 static enum tl_code add_slot(struct tl_hll *h, struct tl_sketch_memory *m, uint32_t slot,
                              struct tl_status *st)
 {
-    if (!h->dense && h->log) {
-        const uint32_t *slots = h->data;
-        uint32_t mask = slot_count(h) - 1;
-        uint32_t at = place_of(SLOT_CELL(slot), h->log);
-        for (; slots[at]; at = (at + 1) & mask) {
-            if (SLOT_CELL(slots[at]) == SLOT_CELL(slot)) {
-                if (slot > slots[at])
-                    ((uint32_t *)h->data)[at] = slot;
-                return TL_OK;
-            }
+    if (h->dense) {
+        put_register(h->data, slot);
+        return TL_OK;
+    }
+    uint32_t *slots = h->data;
+    uint32_t count = slot_count(h);
+    uint32_t at = h->log ? place_of(SLOT_CELL(slot), h->log) : 0;
+    for (; h->log && slots[at]; at = (at + 1) & (count - 1)) {
+        if (SLOT_CELL(slots[at]) == SLOT_CELL(slot)) {
+            if (slot > slots[at])
+                slots[at] = slot;
+            return TL_OK;
         }
     }
-    if (!h->dense) {
-        enum tl_code rc = TL_OK;
-        if (h->count == TL_HLL_SPARSE_MAX)
-            rc = make_dense(h, m, st);
-        else if (!h->log || log_for(h->count + 1) > h->log)
-            rc = resize(h, m, log_for(h->count + 1), st);
-        if (rc)
-            return rc;
-    }
-    if (h->dense)
-        put_register(h->data, slot);
-    else if (put_slot(h->data, h->log, slot))
+    if ((h->count + 1) * 4 <= count * 3) { /* the free place that was found */
+        slots[at] = slot;
         h->count++;
-    return TL_OK;
+        return TL_OK;
+    }
+    enum tl_code rc = h->count == TL_HLL_SPARSE_MAX ? make_dense(h, m, st)
+                                                    : resize(h, m, log_for(h->count + 1), st);
+    return rc ? rc : add_slot(h, m, slot, st); /* once: there is room now */
 }
 
 enum tl_code tl_hll_add_sparse(struct tl_hll *h, struct tl_sketch_memory *m, uint64_t hash,
