@@ -8,6 +8,7 @@
 
 #include "base/assert.h"
 #include "engine/db_int.h"
+#include "engine/rollup.h"
 
 /* ---- flush and compact ---- */
 
@@ -112,15 +113,21 @@ void tally_compact_cancel(struct tally *db)
 
 typedef enum tl_code segment_fn(void *context, struct tl_live_segment *s, struct tl_status *st);
 
+/* Segments, and after each its rollups. */
 static enum tl_code each_segment(const struct tl_version *v, segment_fn *fn, void *context,
                                  struct tl_status *st)
 {
     for (uint32_t t = 0; t < v->table_count; t++)
         for (uint32_t s = 0; s < v->shard_count; s++) {
             const struct tl_segment_list *l = v->tables[t].shards[s];
-            for (uint32_t i = 0; l && i < l->count; i++)
+            for (uint32_t i = 0; l && i < l->count; i++) {
+                const struct tl_live_segment *x = l->segments[i];
                 if (fn(context, l->segments[i], st))
                     return st->code;
+                for (uint32_t k = 0; k < x->rollup_count; k++)
+                    if (x->rollups[k].segment && fn(context, x->rollups[k].segment, st))
+                        return st->code;
+            }
         }
     return TL_OK;
 }
@@ -260,13 +267,33 @@ static const char *column_name(const struct tl_table *t, uint32_t id, struct tl_
     return buf;
 }
 
-static void inspect_column(struct inspect *in, const struct tl_table *t,
+/* A part of a rollup: the view's column, and which part it is when that has several. */
+static const char *part_name(const struct tl_view *v, uint32_t id, char *buf, size_t size)
+{
+    uint32_t place = (id - TL_VIEW_COLUMN_FIRST) / TL_VIEW_PARTS;
+    uint32_t part = (id - TL_VIEW_COLUMN_FIRST) % TL_VIEW_PARTS;
+    if (id == TL_COLUMN_MERCHANT)
+        return "merchant_id";
+    if (id == TL_COLUMN_TS)
+        return v->info.columns[v->info.ts_column].name;
+    if (place >= v->def.column_count)
+        snprintf(buf, size, "#%u", id);
+    else
+        snprintf(buf, size, "%s%s", v->def.columns[place].name,
+                 part == 0   ? ""
+                 : part == 1 ? ".high"
+                             : ".count");
+    return buf;
+}
+
+static void inspect_column(struct inspect *in, const struct tl_table *t, const struct tl_view *v,
                            const struct tl_column_inspect *c)
 {
     char name[TL_COLUMN_NAME_MAX + 80];
     char type[32];
     tl_buffer_printf(in->json, "{\"name\":");
-    tl_json_text(in->json, tl_slice_str(column_name(t, c->id, c->name, name, sizeof(name))));
+    tl_json_text(in->json, tl_slice_str(v ? part_name(v, c->id, name, sizeof(name))
+                                          : column_name(t, c->id, c->name, name, sizeof(name))));
     tl_buffer_printf(in->json,
                      ",\"id\":%u,\"type\":\"%s\",\"nulls\":%u,\"distinct\":%u,\"blocks\":%u,"
                      "\"constant_blocks\":%u,\"zstd_blocks\":%u,\"block_bytes\":%llu,"
@@ -281,8 +308,9 @@ static void inspect_column(struct inspect *in, const struct tl_table *t,
                      (unsigned long long)c->index_bytes);
     if (c->parent_id) {
         tl_buffer_printf(in->json, "\"mapped_by\":");
-        tl_json_text(in->json, tl_slice_str(column_name(t, c->parent_id, c->parent_name, name,
-                                                        sizeof(name))));
+        tl_json_text(in->json, tl_slice_str(v ? part_name(v, c->parent_id, name, sizeof(name))
+                                              : column_name(t, c->parent_id, c->parent_name, name,
+                                                            sizeof(name))));
         tl_buffer_put_u8(in->json, ',');
     }
     tl_buffer_printf(in->json, "\"encodings\":{");
@@ -317,10 +345,20 @@ static enum tl_code inspect_segment(void *context, struct tl_live_segment *s, st
     if (columns && !tl_segment_inspect(segment, &about, columns, st)) {
         const struct tl_segment_info *i = &s->info;
         const struct tl_table *t = tl_schema_by_id(in->schema, i->meta.table);
+        const struct tl_view *view = tl_view_by_id(in->schema, i->meta.table);
         tl_buffer_printf(in->json,
                          "%s{\"pack\":\"%s\",\"segment\":%u,\"table\":", in->any ? "," : "", pack,
                          s->index);
-        tl_json_text(in->json, tl_slice_str(t ? t->info.name : "?"));
+        tl_json_text(in->json, tl_slice_str(t ? t->info.name : view ? view->info.name : "?"));
+        if (view) /* what it costs, and whom it serves */
+            tl_buffer_printf(
+                in->json,
+                ",\"rollup\":{\"of_segment\":%llu,\"of_rows\":%llu,\"buckets\":%llu,"
+                "\"bytes_per_event\":%.4f}",
+                (unsigned long long)i->meta.provenance[0],
+                (unsigned long long)i->meta.provenance[1],
+                (unsigned long long)i->meta.provenance[2],
+                i->meta.provenance[1] > 0 ? (double)i->size / (double)i->meta.provenance[1] : 0.0);
         tl_buffer_printf(
             in->json,
             ",\"shard\":%u,\"level\":%u,\"rows\":%u,\"merchants\":%u,\"min_ts_us\":%lld,"
@@ -333,7 +371,7 @@ static enum tl_code inspect_segment(void *context, struct tl_live_segment *s, st
         for (uint32_t k = 0; k < count; k++) {
             if (k > 0)
                 tl_buffer_put_u8(in->json, ',');
-            inspect_column(in, t, &columns[k]);
+            inspect_column(in, t, view, &columns[k]);
         }
         tl_buffer_printf(in->json, "]}");
         in->any = true;
@@ -360,6 +398,7 @@ enum tl_code tally_inspect(struct tally *db, const char *pack, struct tl_buffer 
 
 struct totals {
     uint64_t packs, pack_bytes, segments, level0, segment_rows, segment_bytes;
+    uint64_t rollup_rows, rollup_bytes; /* of the segments' rollups; not in the others */
     uint64_t memtables, memtable_rows, memtable_bytes;
 };
 
@@ -373,6 +412,11 @@ static void count_table(const struct tl_version *v, const struct tl_table_versio
             out->level0 += l->segments[i]->info.meta.level == 0;
             out->segment_rows += l->segments[i]->info.rows;
             out->segment_bytes += l->segments[i]->info.size;
+            for (uint32_t k = 0; k < l->segments[i]->rollup_count; k++) {
+                const struct tl_live_segment *r = l->segments[i]->rollups[k].segment;
+                out->rollup_rows += r ? r->info.rows : 0;
+                out->rollup_bytes += r ? r->info.size : 0;
+            }
             if (is_first_of_pack(l->segments[i], v)) {
                 out->packs++;
                 out->pack_bytes += l->segments[i]->pack->size;
@@ -452,10 +496,12 @@ enum tl_code tally_status(struct tally *db, struct tl_buffer *json, struct tl_st
     }
     tl_buffer_printf(
         json,
-        "],\"position\":%llu,\"rows\":%llu,\"segments\":%llu,\"level0\":%llu,\"packs\":%llu,"
+        "],\"rollup_rows\":%llu,\"rollup_bytes\":%llu,\"rollup_us\":%llu,\"position\":%llu,"
+        "\"rows\":%llu,\"segments\":%llu,\"level0\":%llu,\"packs\":%llu,"
         "\"pack_bytes\":%llu,\"log_bytes\":%llu,\"manifest_bytes\":%llu,\"memtables\":%llu,"
         "\"memtable_rows\":%llu,\"memtable_bytes\":%llu,",
-        (unsigned long long)snapshot.position,
+        (unsigned long long)all.rollup_rows, (unsigned long long)all.rollup_bytes,
+        (unsigned long long)load(&c->rollup_us), (unsigned long long)snapshot.position,
         (unsigned long long)(all.segment_rows + all.memtable_rows),
         (unsigned long long)all.segments, (unsigned long long)all.level0,
         (unsigned long long)all.packs, (unsigned long long)all.pack_bytes,

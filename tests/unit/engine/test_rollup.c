@@ -237,8 +237,107 @@ static void views_answer_as_their_table_does(void **state)
         run_seed(first + i, setting("TALLY_MODEL_OPS", 150));
 }
 
+/* Large merchants are answered from stored rows, and it can be seen. */
+static void stored_rows_are_used_and_shown(void **state)
+{
+    (void)state;
+    struct tl_status st = TL_STATUS_INIT;
+    struct world w = {.rows = 0};
+    char *text = malloc(TEXT_MAX);
+    tl_random_init(&w.random, 5);
+    assert_ok(&st, tl_io_sim_new(5, &w.sim, &st));
+    open_db(&w);
+    for (int i = 0; i < 20; i++)
+        append(&w);
+    assert_ok(&st, tally_compact(w.db, NULL, NULL, &st));
+    fx_query(w.db, "EXPLAIN ANALYZE SELECT * FROM events_15m WHERE merchant_id = 0", text,
+             TEXT_MAX);
+    const char *at = strstr(text, "Rollup rows: ");
+    assert_non_null(at);
+    assert_true(at[13] >= '1' && at[13] <= '9');
+    assert_non_null(strstr(at, "raw rows: 0"));
+    create_view(&w); /* over rows that are there */
+    struct tl_buffer json;
+    tl_buffer_init(&json, "json", 8 << 20);
+    assert_ok(&st, tally_compact(w.db, NULL, NULL, &st));
+    assert_ok(&st, tally_inspect(w.db, NULL, &json, &st));
+    tl_buffer_put_u8(&json, 0);
+    assert_non_null(strstr((char *)json.data, "\"rollup\":{"));
+    assert_non_null(strstr((char *)json.data, "events_15m"));
+    tl_buffer_deinit(&json);
+    tally_close(w.db);
+    tl_io_free(tl_io_sim_io(w.sim));
+    free(text);
+}
+
+static void wrong_views_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *sql, *sqlstate;
+    } cases[] = {
+#define V "CREATE MATERIALIZED VIEW v WITH (tally.rollup) AS SELECT "
+#define B "time_bucket('15 minutes', ts) AS bucket, merchant_id"
+        {"CREATE MATERIALIZED VIEW v AS SELECT " B ", count(*) FROM events GROUP BY 1, 2", "0A000"},
+        {"CREATE MATERIALIZED VIEW v WITH (fillfactor = 3) AS SELECT 1", "22023"},
+        {V "time_bucket('1 hour', ts) AS b, merchant_id, count(*) FROM events GROUP BY 1, 2",
+         "0A000"},
+        {V "merchant_id, count(*) FROM events GROUP BY 1", "42P16"},
+        {V "time_bucket('15 minutes', ts) AS b, count(*) FROM events GROUP BY 1", "42P16"},
+        {V B " FROM events GROUP BY 1, 2", "42P16"},
+        {V B ", lower(path) AS p, count(*) FROM events GROUP BY 1, 2, 3", "0A000"},
+        {V B ", count(*) + 1 AS p FROM events GROUP BY 1, 2", "0A000"},
+        {V B ", sum(duration_ms * 2) AS p FROM events GROUP BY 1, 2", "0A000"},
+        {V B ", count(*) FROM events WHERE path = '/' GROUP BY 1, 2", "0A000"},
+        {V B ", count(*) FILTER (WHERE path = '/') FROM events GROUP BY 1, 2", "0A000"},
+        {V B ", count(*) FROM events GROUP BY 1, 2 ORDER BY 1", "0A000"},
+        {V B ", percentile_disc(0.5) WITHIN GROUP (ORDER BY duration_ms) FROM events GROUP BY 1, 2",
+         "0A000"},
+        {V B ", count(DISTINCT duration_ms) FROM events GROUP BY 1, 2", "0A000"},
+        {V B ", count(*) AS merchant_id FROM events GROUP BY 1, 2", "42701"},
+        {V B ", count(*) FROM events GROUP BY 1, 2, path", "42P16"},
+        {V "time_bucket('15 minutes', bucket) AS b, merchant_id, sum(events) FROM events_15m GROUP "
+           "BY 1, 2",
+         "0A000"},
+        {"CREATE MATERIALIZED VIEW events WITH (tally.rollup) AS SELECT " B
+         ", count(*) FROM events GROUP BY 1, 2",
+         "42P07"},
+        {"CREATE MATERIALIZED VIEW events_15m WITH (tally.rollup) AS SELECT " B
+         ", count(*) FROM events GROUP BY 1, 2",
+         "42P07"},
+        {"CREATE TABLE events_15m (merchant_id BIGINT NOT NULL, ts TIMESTAMPTZ NOT NULL)", "42P07"},
+        {"ALTER TABLE events_15m ADD COLUMN x BIGINT", "42809"},
+        {"DROP MATERIALIZED VIEW nothing", "42P01"},
+        {"DROP MATERIALIZED VIEW events", "42809"},
+        {"DROP TABLE events", "0A000"},
+#undef V
+#undef B
+    };
+    struct tl_status st = TL_STATUS_INIT;
+    struct world w = {.rows = 0};
+    char got[64];
+    assert_ok(&st, tl_io_sim_new(6, &w.sim, &st));
+    open_db(&w);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        tl_status_clear(&st);
+        assert_int_not_equal(fx_query_fails(w.db, cases[i].sql, &st), TL_OK);
+        if (strcmp(st.sqlstate, cases[i].sqlstate) != 0)
+            fail_msg("%s\n  %s: %s", cases[i].sql, st.sqlstate, st.text);
+    }
+    fx_query(w.db, "DROP MATERIALIZED VIEW IF EXISTS nothing", got, sizeof(got));
+    fx_query(w.db,
+             "CREATE MATERIALIZED VIEW IF NOT EXISTS events_15m WITH (tally.rollup) AS SELECT "
+             "time_bucket('15 minutes', ts) AS b, merchant_id, count(*) FROM events GROUP BY 1, 2",
+             got, sizeof(got));
+    assert_int_equal(fx_number(w.db, "SELECT count(visitors) FROM events_15m"), 0);
+    tally_close(w.db);
+    tl_io_free(tl_io_sim_io(w.sim));
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(views_answer_as_their_table_does)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(views_answer_as_their_table_does),
+                                       cmocka_unit_test(stored_rows_are_used_and_shown),
+                                       cmocka_unit_test(wrong_views_are_refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
