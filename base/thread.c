@@ -39,6 +39,20 @@ static void *thread_main(void *p)
     return NULL;
 }
 
+/* The moment that long from now; condition variables take nothing else. */
+static struct timespec time_after(clockid_t clock, uint32_t timeout_ms)
+{
+    struct timespec t;
+    clock_gettime(clock, &t);
+    t.tv_sec += timeout_ms / 1000;
+    t.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
+    if (t.tv_nsec >= 1000000000) {
+        t.tv_sec++;
+        t.tv_nsec -= 1000000000;
+    }
+    return t;
+}
+
 enum tl_code tl_thread_start(struct tl_thread *t, const char *name, void (*fn)(void *arg),
                              void *arg, struct tl_status *st)
 {
@@ -86,6 +100,12 @@ void tl_thread_stand_back(int steps)
     int now = getpriority(PRIO_PROCESS, self);
     if (errno == 0)
         (void)setpriority(PRIO_PROCESS, self, now + steps);
+}
+
+bool tl_thread_wait(pthread_cond_t *changed, pthread_mutex_t *lock, uint32_t timeout_ms)
+{
+    struct timespec until = time_after(CLOCK_REALTIME, timeout_ms);
+    return pthread_cond_timedwait(changed, lock, &until) == 0;
 }
 
 uint32_t tl_thread_cpu_count(void)
@@ -246,14 +266,7 @@ void *tl_queue_pop(struct tl_queue *q)
 
 void *tl_queue_pop_timed(struct tl_queue *q, uint32_t timeout_ms)
 {
-    struct timespec deadline;
-    clock_gettime(CLOCK_MONOTONIC, &deadline);
-    deadline.tv_sec += timeout_ms / 1000;
-    deadline.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
-    if (deadline.tv_nsec >= 1000000000) {
-        deadline.tv_sec++;
-        deadline.tv_nsec -= 1000000000;
-    }
+    struct timespec deadline = time_after(CLOCK_MONOTONIC, timeout_ms);
     void *item;
     return ring_take(&q->ring, &item, true, &deadline) ? item : NULL;
 }

@@ -38,6 +38,9 @@ void tl_thread_join(struct tl_thread *t);
 void tl_thread_stand_back(int steps);
 /* Processors that this process may use; at least 1. */
 uint32_t tl_thread_cpu_count(void);
+/* Waits on a condition for at most that long; false when the time is up. The lock is held before
+ * and after. */
+bool tl_thread_wait(pthread_cond_t *changed, pthread_mutex_t *lock, uint32_t timeout_ms);
 
 struct tl_queue;
 

@@ -21,7 +21,6 @@
  * on with that part when it is wanted again.
  */
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/assert.h"
 #include "engine/db_int.h"
@@ -751,16 +750,11 @@ enum tl_code tl_merge_step(struct tally *db, bool level0_only, bool *did, struct
 /* Waits for a change, at most a moment when `briefly`. */
 static void wait_for_change(struct tally *db, uint64_t seen, bool briefly)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += 100000000;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
     pthread_mutex_lock(&db->version_lock);
     while (db->generation == seen) {
         if (!briefly)
             pthread_cond_wait(&db->version_changed, &db->version_lock);
-        else if (pthread_cond_timedwait(&db->version_changed, &db->version_lock, &until))
+        else if (!tl_thread_wait(&db->version_changed, &db->version_lock, 100))
             break;
     }
     pthread_mutex_unlock(&db->version_lock);

@@ -18,7 +18,6 @@
  */
 #include <errno.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/assert.h"
 #include "engine/db_int.h"
@@ -275,12 +274,8 @@ static struct tl_item *take_item(struct writer *w, bool wait)
 {
     struct tally *db = w->db;
     pthread_mutex_lock(&db->queue_lock);
-    if (wait && !db->queue_head && !atomic_load_explicit(&db->closing, memory_order_relaxed)) {
-        struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_sec += 1;
-        pthread_cond_timedwait(&db->queue_changed, &db->queue_lock, &until);
-    }
+    if (wait && !db->queue_head && !atomic_load_explicit(&db->closing, memory_order_relaxed))
+        tl_thread_wait(&db->queue_changed, &db->queue_lock, 1000);
     struct tl_item *item = db->queue_head;
     if (item) {
         db->queue_head = item->next;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "engine/slab.h"
 #include "engine/state.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -28,9 +29,11 @@ static void read_back(const struct tl_memtable *m, const struct tl_table *table,
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct tl_schema_store schemas;
+    static struct tl_slab_pool *slabs;
     struct tl_status st = TL_STATUS_INIT;
     if (!schemas.current) {
         tl_schema_store_init(&schemas);
+        tl_assert(tl_slab_pool_new(&slabs, &st) == TL_OK);
         tl_assert(tl_schema_create_events(&schemas, &st) == TL_OK);
     }
     const struct tl_table *table = tl_schema_by_id(schemas.current, 1);
@@ -52,7 +55,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct tl_memtable *m = NULL;
     if (!tl_batch_table(body, &name, &st) && !tl_batch_decode(body, table, &arena, &batch, &st) &&
         !tl_batch_judge(&batch, 0, false, &arena, &refused, &count, &st) &&
-        !tl_memtable_new(table, &m, &st)) {
+        !tl_memtable_new(table, 4, slabs, &m, &st)) {
         for (uint32_t i = 0; i < count; i++) {
             char text[200];
             tl_refused_text(table, &refused[i], text, sizeof(text));
