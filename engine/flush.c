@@ -20,6 +20,9 @@
  * dictionary, 20 per string of the column that is written, and what the pack writer needs.
  */
 #include <stdlib.h>
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 #include "base/assert.h"
 #include "engine/db_int.h"
@@ -43,6 +46,7 @@ struct work {
     uint32_t *map;  /* of codes + 1 to codes + 1; 0: not met. Entry 0, for NULL, is CODE_NULL */
     uint32_t *met;  /* codes by first appearance */
     struct tl_slice *strings;
+    struct tl_buffer bytes; /* of them */
 };
 
 #define CODE_NULL UINT32_MAX
@@ -71,6 +75,7 @@ static void work_free(struct work *w)
     free(w->map);
     free(w->met);
     free(w->strings);
+    tl_buffer_deinit(&w->bytes);
     *w = (struct work){.row_capacity = 0};
 }
 
@@ -275,7 +280,28 @@ static uint32_t map_codes(const struct work *w, const struct tl_memtable_flat *f
 static uint32_t find_nulls(uint32_t *codes, uint32_t rows, uint64_t *validity)
 {
     uint32_t nulls = 0;
-    for (uint32_t lo = 0; lo < rows; lo += 64) {
+    uint32_t lo = 0;
+#if defined(__SSE2__)
+    const __m128i none = _mm_set1_epi32((int32_t)(CODE_NULL - 1));
+    for (; lo + 64 <= rows; lo += 64) {
+        uint64_t word = 0;
+        for (uint32_t i = 0; i < 64; i += 16) {
+            __m128i *at = (__m128i *)(void *)(codes + lo + i);
+            __m128i is_null[4];
+            for (int k = 0; k < 4; k++) {
+                __m128i v = _mm_loadu_si128(at + k);
+                is_null[k] = _mm_cmpeq_epi32(v, none);
+                _mm_storeu_si128(at + k, _mm_andnot_si128(is_null[k], v));
+            }
+            __m128i bytes = _mm_packs_epi16(_mm_packs_epi32(is_null[0], is_null[1]),
+                                            _mm_packs_epi32(is_null[2], is_null[3]));
+            word |= (uint64_t)(uint16_t)_mm_movemask_epi8(bytes) << i;
+        }
+        validity[lo / 64] = ~word;
+        nulls += (uint32_t)__builtin_popcountll(word);
+    }
+#endif
+    for (; lo < rows; lo += 64) {
         uint32_t n = rows - lo < 64 ? rows - lo : 64;
         uint64_t word = 0;
         for (uint32_t i = 0; i < n; i++) {
@@ -290,17 +316,20 @@ static uint32_t find_nulls(uint32_t *codes, uint32_t rows, uint64_t *validity)
     return nulls;
 }
 
-/* A TEXT column as the segment has it; it lies in w until the next column. */
+/* A TEXT column as the segment has it; it lies in w until the next column. The bytes of strings are
+ * copied into `bytes`, or are the memtable's own when that is NULL. */
 static enum tl_code pick_text(struct work *w, const struct tl_memtable *m, uint32_t column_id,
                               const struct tl_memtable_flat *flat, uint32_t rows,
-                              struct tl_pack_column *out, struct tl_status *st)
+                              struct tl_buffer *bytes, struct tl_pack_column *out,
+                              struct tl_status *st)
 {
     uint32_t strings = tl_memtable_strings(m, column_id);
     if (reserve_map(w, strings + 1, st) || reserve_strings(w, strings < rows ? strings : rows, st))
         return st->code;
     uint32_t count = map_codes(w, flat, rows);
-    uint32_t nulls = find_nulls(w->values, rows, w->validity);
-    tl_memtable_get_strings(m, column_id, w->met, count, w->strings);
+    uint32_t nulls = flat->nulls ? find_nulls(w->values, rows, w->validity) : 0;
+    if (tl_memtable_copy_strings(m, column_id, w->met, count, w->strings, bytes, st))
+        return st->code;
     for (uint32_t i = 0; i < count; i++)
         w->map[w->met[i] + 1] = 0;
     *out = (struct tl_pack_column){.values = w->values,
@@ -316,7 +345,7 @@ static enum tl_code write_text(struct tl_pack_writer *pack, struct work *w,
                                struct tl_status *st)
 {
     struct tl_pack_column column;
-    if (pick_text(w, m, c->id, flat, rows, &column, st))
+    if (pick_text(w, m, c->id, flat, rows, &w->bytes, &column, st))
         return st->code;
     return tl_pack_column_write(pack, c->id, c->type, &column, st);
 }
@@ -332,7 +361,7 @@ static enum tl_code write_map(struct tl_pack_writer *pack, struct work *w,
     struct tl_flush_map *map;
     tl_memtable_flatten(m, c->id, shard, w->flat, w->flat_valid, &flat);
     if (tl_flush_map_new(c->id, rows, maps, &map, st) ||
-        (flat.width > 0 && pick_text(w, m, c->id, &flat, rows, &column, st)) ||
+        (flat.width > 0 && pick_text(w, m, c->id, &flat, rows, NULL, &column, st)) ||
         tl_pack_column_write(pack, c->id, c->type, &column, st) ||
         tl_flush_map_shapes(map, &column, st))
         return st->code;
@@ -340,7 +369,7 @@ static enum tl_code write_map(struct tl_pack_writer *pack, struct work *w,
     tl_memtable_flatten(m, c->id + 1, shard, w->flat, w->flat_valid, &flat);
     if (flat.width == 0)
         return tl_pack_column_write(pack, c->id + 1, c->type, &column, st);
-    if (pick_text(w, m, c->id + 1, &flat, rows, &column, st))
+    if (pick_text(w, m, c->id + 1, &flat, rows, NULL, &column, st))
         return st->code;
     return tl_flush_map_values(map, &column, pack, st);
 }
@@ -433,6 +462,7 @@ static enum tl_code write_memtable(struct tally *db, struct tl_pack_writer *pack
                                    const struct tl_seal *seal, struct tl_status *st)
 {
     struct work w = {.row_capacity = 0};
+    tl_buffer_init(&w.bytes, "strings of a flush", UINT32_MAX);
     for (uint32_t s = 0; s < db->shard_count; s++) {
         uint32_t rows = tl_memtable_shard_rows(m, s);
         if (rows == 0)

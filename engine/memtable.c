@@ -47,7 +47,7 @@ void tl_memtable_unref(struct tl_memtable *m)
             atomic_load_explicit(&m->columns[m->column_ids[i]], memory_order_relaxed);
         struct dict *d = atomic_load_explicit(&c->dict, memory_order_relaxed);
         if (d)
-            free(d->slots);
+            free(d->slots_base);
     }
     for (uint32_t s = 0; s < m->shard_count; s++)
         free(m->shards[s].merchants);
@@ -405,12 +405,13 @@ void tl_memtable_flatten(const struct tl_memtable *m, uint32_t column_id, uint32
         if (!chunk)
             continue;
         width = chunk->width > width ? chunk->width : width;
-        any_valid = any_valid || atomic_load_explicit(&chunk->valid, memory_order_relaxed);
+        any_valid =
+            any_valid || chunk->nulls || atomic_load_explicit(&chunk->valid, memory_order_relaxed);
     }
     if (width == 0)
         return;
     out->width = width;
-    out->nulls = holes || any_valid || text;
+    out->nulls = holes || any_valid;
     if (!text && (holes || any_valid))
         out->valid = valid;
     for (uint32_t place = 0; place < rows; place += CHUNK_ROWS) {
@@ -446,13 +447,15 @@ uint32_t tl_memtable_strings(const struct tl_memtable *m, uint32_t column_id)
     return d ? atomic_load_explicit(&d->count, memory_order_relaxed) : 0;
 }
 
-enum { STRINGS_AHEAD = 16 };
+enum { STRINGS_AHEAD = 32, BYTES_AHEAD = 16 };
 
-void tl_memtable_get_strings(const struct tl_memtable *m, uint32_t column_id, const uint32_t *codes,
-                             uint32_t count, struct tl_slice *out)
+enum tl_code tl_memtable_copy_strings(const struct tl_memtable *m, uint32_t column_id,
+                                      const uint32_t *codes, uint32_t count, struct tl_slice *out,
+                                      struct tl_buffer *bytes, struct tl_status *st)
 {
     const struct dict *d =
         atomic_load_explicit(&find_column(m, column_id)->dict, memory_order_relaxed);
+    size_t size = 0;
     for (uint32_t i = 0; i < count; i++) {
         if (i + STRINGS_AHEAD < count) {
             uint32_t code = codes[i + STRINGS_AHEAD];
@@ -461,5 +464,21 @@ void tl_memtable_get_strings(const struct tl_memtable *m, uint32_t column_id, co
                 code % STRINGS_CHUNK);
         }
         out[i] = tl__dict_string(d, codes[i]);
+        size += out[i].size;
     }
+    if (!bytes)
+        return TL_OK;
+    tl_buffer_clear(bytes);
+    uint8_t *to = tl_buffer_reserve(bytes, size + 1);
+    if (!to)
+        return tl_buffer_check(bytes, st);
+    for (uint32_t i = 0; i < count; i++) {
+        if (i + BYTES_AHEAD < count)
+            __builtin_prefetch(out[i + BYTES_AHEAD].data);
+        if (out[i].size > 0)
+            memcpy(to, out[i].data, out[i].size);
+        out[i].data = to;
+        to += out[i].size;
+    }
+    return TL_OK;
 }

@@ -132,16 +132,19 @@ void tl_memtable_ordinals(const struct tl_memtable *m, uint32_t shard, uint32_t 
 /* All its values of a column, in arrival order, in one array. */
 struct tl_memtable_flat {
     uint32_t width;       /* bytes of a value in `values`; 0: all rows are NULL */
-    bool nulls;           /* TEXT: some code is 0. Others: `valid` counts */
+    bool nulls;           /* false: no row is NULL */
     void *values;         /* TEXT: code + 1, 0 for NULL. Integers may be narrow: 4 bytes, signed */
     const uint8_t *valid; /* not TEXT: 0 where NULL; NULL: no row is */
 };
 /* `values` needs 8 bytes a row, `valid` 1. */
 void tl_memtable_flatten(const struct tl_memtable *m, uint32_t column_id, uint32_t shard,
                          void *values, uint8_t *valid, struct tl_memtable_flat *out);
-/* The size of a TEXT column's dictionary, and its strings of some codes. */
+/* The size of a TEXT column's dictionary. */
 uint32_t tl_memtable_strings(const struct tl_memtable *m, uint32_t column_id);
-void tl_memtable_get_strings(const struct tl_memtable *m, uint32_t column_id, const uint32_t *codes,
-                             uint32_t count, struct tl_slice *out);
+/* Its strings of some codes, copied one behind the other into `bytes` when that is not NULL. */
+TL_CHECK enum tl_code tl_memtable_copy_strings(const struct tl_memtable *m, uint32_t column_id,
+                                               const uint32_t *codes, uint32_t count,
+                                               struct tl_slice *out, struct tl_buffer *bytes,
+                                               struct tl_status *st);
 
 #endif

@@ -39,6 +39,7 @@ struct dict {
     _Atomic uint32_t count; /* stored with release after the string is in place */
     struct tl_slice *_Atomic chunks[STRINGS_CHUNKS_MAX];
     uint64_t *slots; /* high half: hash; low half: code + 1; 0: free */
+    void *slots_base;
     uint32_t mask;
 };
 
@@ -47,6 +48,7 @@ struct dict {
 struct chunk {
     _Atomic(uint8_t *) valid;
     uint32_t width; /* bytes of a value */
+    bool nulls;     /* TEXT: a row may be NULL; the writer's, and the flush's */
     _Alignas(16) uint8_t values[];
 };
 
@@ -83,6 +85,7 @@ struct shard {
     uint32_t rows; /* writer, as is what follows */
     uint32_t merchant_count, merchant_capacity;
     int64_t *merchants;     /* by ordinal */
+    uint32_t *open_previous, *open_ordinals; /* the chunks that are filled */
     struct chunks previous; /* u32: the older row of the merchant, + 1 */
     struct chunks ordinals; /* u32: of the row's merchant, for the flush */
 };
@@ -107,6 +110,8 @@ struct tl_memtable {
     struct piece *pieces; /* all memory below but tables and merchants */
     uint8_t *room;        /* what is left of the newest piece */
     size_t room_bytes, piece_bytes;
+    uint8_t *text; /* where the next string's bytes go */
+    size_t text_room;
     uint32_t column_count; /* writer */
     uint16_t column_ids[COLUMNS_MAX];
     _Atomic(struct column *) columns[COLUMNS_MAX]; /* by column id */

@@ -10,6 +10,7 @@
  * NULLs for those before; a batch that leaves a column out writes NULLs where a chunk exists.
  */
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "base/assert.h"
 #include "base/hash.h"
@@ -20,7 +21,9 @@
 enum {
     PIECE_BYTES_MIN = 16 << 10,
     PIECE_BYTES_MAX = TL_SLAB_BYTES,
+    TEXT_BYTES = 8 << 10, /* taken at once for strings */
     LOOK_AHEAD = 64,      /* strings whose places in memory are asked for together */
+    LARGE_SLOTS = 4096,   /* of a dictionary that the near cache does not hold */
     MERCHANTS_AHEAD = 12, /* rows */
 };
 
@@ -83,12 +86,27 @@ static _Atomic(void *) *chunk_slot(struct tl_memtable *m, struct chunks *c, uint
 
 /* ---- strings ---- */
 
+/* Zeroed; *base is what is to be freed. Large tables ask for huge pages, since they are probed at
+ * random: they begin where one can begin, and are not touched before the wish is told. */
+static uint64_t *slots_new(uint32_t count, void **base)
+{
+    size_t size = (size_t)count * sizeof(uint64_t);
+    bool large = size >= TL_SLAB_BYTES;
+    uint8_t *p = calloc(1, size + (large ? TL_SLAB_BYTES : 0));
+    *base = p;
+    if (p && large) {
+        p += TL_SLAB_BYTES - ((uintptr_t)p & (TL_SLAB_BYTES - 1));
+        (void)madvise(p, size, MADV_HUGEPAGE);
+    }
+    return (uint64_t *)(void *)p;
+}
+
 static enum tl_code dict_new(struct tl_memtable *m, struct dict **out, struct tl_status *st)
 {
     struct dict *d = take_zeroed(m, sizeof(*d), st);
     if (!d)
         return st->code;
-    d->slots = calloc(256, sizeof(*d->slots));
+    d->slots = slots_new(256, &d->slots_base);
     if (!d->slots) {
         no_memory(256 * sizeof(*d->slots), st);
         return st->code;
@@ -103,7 +121,8 @@ static enum tl_code dict_new(struct tl_memtable *m, struct dict **out, struct tl
 static enum tl_code dict_grow(struct tl_memtable *m, struct dict *d, struct tl_status *st)
 {
     uint32_t capacity = (d->mask + 1) * 2;
-    uint64_t *slots = calloc(capacity, sizeof(*slots));
+    void *base;
+    uint64_t *slots = slots_new(capacity, &base);
     if (!slots) {
         no_memory((size_t)capacity * sizeof(*slots), st);
         return st->code;
@@ -117,8 +136,9 @@ static enum tl_code dict_grow(struct tl_memtable *m, struct dict *d, struct tl_s
         slots[at] = d->slots[i];
     }
     m->bytes += ((size_t)capacity - d->mask - 1) * sizeof(*slots);
-    free(d->slots);
+    free(d->slots_base);
     d->slots = slots;
+    d->slots_base = base;
     d->mask = capacity - 1;
     return TL_OK;
 }
@@ -185,11 +205,19 @@ static uint32_t dict_add(struct tl_memtable *m, struct dict *d, struct tl_slice 
             return 0;
         atomic_store_explicit(&d->chunks[code / STRINGS_CHUNK], chunk, memory_order_release);
     }
-    uint8_t *bytes = take(m, s.size, st);
-    if (!bytes)
-        return 0;
+    if (s.size > m->text_room) {
+        size_t size = s.size > TEXT_BYTES / 4 ? s.size : TEXT_BYTES;
+        uint8_t *text = take(m, size, st);
+        if (!text)
+            return 0;
+        m->text = text;
+        m->text_room = size;
+    }
+    uint8_t *bytes = m->text;
     if (s.size > 0)
         memcpy(bytes, s.data, s.size);
+    m->text += s.size;
+    m->text_room -= s.size;
     chunk[code % STRINGS_CHUNK] = tl_slice_of(bytes, s.size);
     d->slots[at] = (uint64_t)hash << 32 | (code + 1);
     atomic_store_explicit(&d->count, code + 1, memory_order_release);
@@ -214,6 +242,12 @@ static inline uint32_t dict_put(struct tl_memtable *m, struct dict *d, struct tl
     return dict_add(m, d, s, hash, at, st);
 }
 
+static inline const struct tl_slice *string_at(const struct dict *d, uint32_t code)
+{
+    return atomic_load_explicit(&d->chunks[code / STRINGS_CHUNK], memory_order_relaxed) +
+           code % STRINGS_CHUNK;
+}
+
 /* map[i] is the stored code of strings[i]; of those that are bad, 0. A large dictionary lies
  * outside the near caches: its slots, strings and bytes are asked for ahead, step by step. */
 static enum tl_code dict_put_all(struct tl_memtable *m, struct dict *d,
@@ -221,6 +255,7 @@ static enum tl_code dict_put_all(struct tl_memtable *m, struct dict *d,
                                  uint32_t *map, struct tl_status *st)
 {
     uint32_t hashes[LOOK_AHEAD];
+    uint32_t likely[LOOK_AHEAD]; /* codes, where the first slot has the hash; else any */
     for (uint32_t lo = 0; lo < count; lo += LOOK_AHEAD) {
         uint32_t n = count - lo < LOOK_AHEAD ? count - lo : LOOK_AHEAD;
         const struct tl_slice *s = strings + lo;
@@ -228,20 +263,14 @@ static enum tl_code dict_put_all(struct tl_memtable *m, struct dict *d,
             hashes[i] = string_hash(s[i]);
             __builtin_prefetch(&d->slots[hashes[i] & d->mask]);
         }
-        bool large = d->mask >= 4096;
-        for (uint32_t i = 0; large && i < n; i++) {
-            uint64_t slot = d->slots[hashes[i] & d->mask];
-            if ((uint32_t)(slot >> 32) == hashes[i]) {
-                uint32_t code = (uint32_t)slot - 1;
-                __builtin_prefetch(
-                    atomic_load_explicit(&d->chunks[code / STRINGS_CHUNK], memory_order_relaxed) +
-                    code % STRINGS_CHUNK);
+        if (d->mask >= LARGE_SLOTS) {
+            for (uint32_t i = 0; i < n; i++) {
+                uint64_t slot = d->slots[hashes[i] & d->mask];
+                likely[i] = (uint32_t)(slot >> 32) == hashes[i] ? (uint32_t)slot - 1 : 0;
+                __builtin_prefetch(string_at(d, likely[i]));
             }
-        }
-        for (uint32_t i = 0; large && i < n; i++) {
-            uint64_t slot = d->slots[hashes[i] & d->mask];
-            if ((uint32_t)(slot >> 32) == hashes[i])
-                __builtin_prefetch(tl__dict_string(d, (uint32_t)slot - 1).data);
+            for (uint32_t i = 0; i < n; i++)
+                __builtin_prefetch(string_at(d, likely[i])->data);
         }
         for (uint32_t i = 0; i < n; i++) {
             map[lo + i] = 0;
@@ -367,6 +396,7 @@ static enum tl_code chunk_get(struct tl_memtable *m, struct column *c, uint32_t 
     if (!chunk)
         return st->code;
     chunk->width = width;
+    chunk->nulls = old ? old->nulls : s->at > 0;
     uint8_t *valid = NULL;
     if (old) {
         widen(old, chunk, c->kind == TL_TEXT, s->at);
@@ -509,6 +539,7 @@ static enum tl_code put_text(const struct target *t, const struct tl_batch_colum
             struct chunk *chunk;
             if (chunk_get(t->m, c, t->runs[k].shard, &s, width, &chunk, st))
                 return st->code;
+            chunk->nulls |= from->validity != NULL;
             pick_codes(chunk, from, map, &s);
         }
     }
@@ -545,6 +576,7 @@ static enum tl_code put_nulls(const struct target *t, struct column *c, struct t
             struct chunk *chunk = tl__chunk_at(&c->shards[t->runs[k].shard], s.place);
             if (!chunk)
                 continue;
+            chunk->nulls = true;
             memset(chunk->values + (size_t)s.at * chunk->width, 0, (size_t)s.count * chunk->width);
             if (c->kind == TL_TEXT)
                 continue;
@@ -610,9 +642,9 @@ static enum tl_code merchant_new(struct tl_memtable *m, struct shard *s, int64_t
     return TL_OK;
 }
 
-/* The place of a row in a chunk of u32, which is made when it is the first one there. */
-static uint32_t *u32_at(struct tl_memtable *m, struct chunks *c, uint32_t place,
-                        struct tl_status *st)
+/* The chunk of u32 of a place, which is made when it is the first one there. */
+static uint32_t *u32_chunk(struct tl_memtable *m, struct chunks *c, uint32_t place,
+                           struct tl_status *st)
 {
     uint32_t *chunk = tl__chunk_at(c, place);
     if (!chunk) {
@@ -621,12 +653,12 @@ static uint32_t *u32_at(struct tl_memtable *m, struct chunks *c, uint32_t place,
             return NULL;
         atomic_store_explicit(slot, chunk, memory_order_release);
     }
-    return chunk + (place & (CHUNK_ROWS - 1));
+    return chunk;
 }
 
 /* Gives row `merchant` the next place of its shard and links it. The values are not there yet: no
  * reader looks at a row that its position does not show. */
-static enum tl_code link_row(struct tl_memtable *m, struct index **index, int64_t merchant,
+static inline enum tl_code link_row(struct tl_memtable *m, struct index **index, int64_t merchant,
                              uint32_t *shard, struct tl_status *st)
 {
     struct index *x = *index;
@@ -645,12 +677,12 @@ static enum tl_code link_row(struct tl_memtable *m, struct index **index, int64_
         x->used++;
     }
     uint32_t place = s->rows++;
-    uint32_t *previous = u32_at(m, &s->previous, place, st);
-    uint32_t *ordinal = u32_at(m, &s->ordinals, place, st);
-    if (!previous || !ordinal)
+    uint32_t at_row = place & (CHUNK_ROWS - 1);
+    if (at_row == 0 && (!(s->open_previous = u32_chunk(m, &s->previous, place, st)) ||
+                        !(s->open_ordinals = u32_chunk(m, &s->ordinals, place, st))))
         return st->code;
-    *previous = last;
-    *ordinal = slot->ordinal;
+    s->open_previous[at_row] = last;
+    s->open_ordinals[at_row] = slot->ordinal;
     /* release: the merchant and the link are in place */
     atomic_store_explicit(&slot->last, (tl_memtable_first_row(*shard) | place) + 1,
                           memory_order_release);
