@@ -84,10 +84,10 @@ struct shard {
     struct end *ends[ENDS_LEVELS];
     uint32_t rows; /* writer, as is what follows */
     uint32_t merchant_count, merchant_capacity;
-    int64_t *merchants;     /* by ordinal */
+    int64_t *merchants;                      /* by ordinal */
     uint32_t *open_previous, *open_ordinals; /* the chunks that are filled */
-    struct chunks previous; /* u32: the older row of the merchant, + 1 */
-    struct chunks ordinals; /* u32: of the row's merchant, for the flush */
+    struct chunks previous;                  /* u32: the older row of the merchant, + 1 */
+    struct chunks ordinals;                  /* u32: of the row's merchant, for the flush */
 };
 
 /* What was taken and is freed together. */

@@ -659,7 +659,7 @@ static uint32_t *u32_chunk(struct tl_memtable *m, struct chunks *c, uint32_t pla
 /* Gives row `merchant` the next place of its shard and links it. The values are not there yet: no
  * reader looks at a row that its position does not show. */
 static inline enum tl_code link_row(struct tl_memtable *m, struct index **index, int64_t merchant,
-                             uint32_t *shard, struct tl_status *st)
+                                    uint32_t *shard, struct tl_status *st)
 {
     struct index *x = *index;
     uint32_t at = tl__merchant_hash(merchant) & x->mask;
