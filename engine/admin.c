@@ -585,6 +585,8 @@ void tally_metrics(struct tally *db, struct tl_buffer *out)
                 "Time that ingestion waited for flush or compaction.",
                 (double)load(&c->backpressure_us) / 1e6);
     put_counter(out, "log_groups_total", "Commit groups written.", (double)load(&c->groups));
+    put_counter(out, "log_compressed_groups_total", "Commit groups that were compressed.",
+                (double)load(&c->compressed_groups));
     put_counter(out, "flushes_total", "Seals flushed.", (double)load(&c->flushes));
     put_counter(out, "flush_rows_total", "Rows flushed.", (double)load(&c->flushed_rows));
     put_counter(out, "flush_bytes_total", "Bytes of packs flushed.", (double)load(&c->flush_bytes));

@@ -46,7 +46,7 @@ void tl__histogram_add(struct tl__histogram *h, uint64_t us);
 /* Relaxed: sums for status and metrics. */
 struct tl_counters {
     _Atomic uint64_t batches, rows, refused, duplicates, duplicate_rows, failed_batches, body_bytes;
-    _Atomic uint64_t groups, commit_us;
+    _Atomic uint64_t groups, compressed_groups, commit_us;
     _Atomic uint64_t seals, flushes, flushed_rows, flush_us, flush_bytes;
     _Atomic uint64_t merges, merged_rows, merge_us, merge_bytes;
     _Atomic uint64_t rollup_us, rollup_bytes; /* making them, in flushes, merges and later */

@@ -350,6 +350,13 @@ static enum tl_code load(struct tally *db, struct tl_status *st)
     }
 }
 
+static enum tl_log_compression compression_of(const char *name)
+{
+    if (!name || strcmp(name, "auto") == 0)
+        return TL_LOG_COMPRESSION_AUTO;
+    return strcmp(name, "on") == 0 ? TL_LOG_COMPRESSION_ON : TL_LOG_COMPRESSION_OFF;
+}
+
 static enum tl_code recover(struct tally *db, struct tl_status *st)
 {
     if (load(db, st))
@@ -368,6 +375,8 @@ static enum tl_code recover(struct tally *db, struct tl_status *st)
         tl_event_ids_open(db->state.ids, tl_current_peek(&db->current), st))
         return st->code;
     struct tl_log_options options = {
+        .compression = compression_of(db->options.log_compression),
+        .clock = db->clock,
         .file_bytes = db->options.log_file_bytes ? db->options.log_file_bytes : DEFAULT_LOG_FILE,
         .spare_files = LOG_SPARES,
         .spare_files_closed = 1,

@@ -600,6 +600,8 @@ static void complete_in_flight(struct writer *w)
     uint64_t us = (tl_clock_mono_ns(db->clock) - g->begun_ns) / 1000;
     tl__histogram_add(&db->counters.commit, us);
     atomic_fetch_add_explicit(&db->counters.groups, 1, memory_order_relaxed);
+    atomic_store_explicit(&db->counters.compressed_groups, tl_log_local_compressed(db->log),
+                          memory_order_relaxed);
     atomic_fetch_add_explicit(&db->counters.commit_us, us, memory_order_relaxed);
     if (g->position > 0)
         /* release: rows and versions up to here are in place; pairs with tl_snapshot_take */

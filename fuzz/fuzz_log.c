@@ -3,8 +3,9 @@
  *
  * The input patches two log files of eight pages each: byte 0 holds flags (bit 0: begin with a good
  * log, else with zeros; bit 1: make the checksums right again after patching, so that what lies
- * behind them is reached; bit 2: the second file exists too), then patches follow: u8 page (bit 3:
- * second file), u16 place in the page, u8 count, that many bytes.
+ * behind them is reached; bit 2: the second file exists too; bit 3: the good log's groups are
+ * compressed), then patches follow: u8 page (bit 3: second file), u16 place in the page, u8 count,
+ * that many bytes.
  *
  * What must hold: nothing crashes; verification, reading and opening agree; an opened log takes a
  * record, and has exactly one more when it is opened again. Fields and checksums are written here
@@ -21,7 +22,7 @@
 enum { PAGE = 4096, PAGES = 8, FILE_BYTES = PAGE * PAGES };
 
 static const char *const names[2] = {"log/0000000001.log", "log/0000000002.log"};
-static uint8_t good[2][FILE_BYTES], files[2][FILE_BYTES];
+static uint8_t good[2][2][FILE_BYTES], files[2][FILE_BYTES];
 
 static void check(enum tl_code rc)
 {
@@ -36,17 +37,20 @@ static struct tl_io_sim *new_sim(void)
     return sim;
 }
 
-static void make_good(void)
+static void make_good(bool compressed)
 {
-    static const uint8_t body[5000];
+    static const uint8_t body[10500];
     struct tl_status st = TL_STATUS_INIT;
     struct tl_io_sim *sim = new_sim();
-    struct tl_log_options options = {.file_bytes = FILE_BYTES, .log_id = 7};
+    struct tl_log_options options = {.file_bytes = FILE_BYTES,
+                                     .compression = compressed ? TL_LOG_COMPRESSION_ON
+                                                               : TL_LOG_COMPRESSION_OFF,
+                                     .log_id = 7};
     struct tl_log *log;
     check(tl_log_open_local(tl_io_sim_io(sim), "log", &options, NULL, &log, &st));
     for (uint32_t i = 0; i < 8; i++) {
         uint64_t position, durable;
-        struct tl_slice s = tl_slice_of(body, i * 700);
+        struct tl_slice s = tl_slice_of(body, i * (compressed ? 1500u : 700u));
         check(tl_log_append(log, (uint8_t)(i + 1), &s, 1, &position, &st));
         check(tl_log_append(log, 9, NULL, 0, &position, &st));
         check(tl_log_commit_begin(log, &st));
@@ -58,7 +62,7 @@ static void make_good(void)
         tl_buffer_init(&b, "file", FILE_BYTES);
         check(tl_io_sim_get(sim, names[i], &b, &st));
         tl_assert(b.size == FILE_BYTES);
-        memcpy(good[i], b.data, FILE_BYTES);
+        memcpy(good[compressed][i], b.data, FILE_BYTES);
         tl_buffer_deinit(&b);
     }
     tl_io_free(tl_io_sim_io(sim));
@@ -168,14 +172,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static bool made;
     if (!made) {
-        make_good();
+        make_good(false);
+        make_good(true);
         made = true;
     }
     if (size < 1)
         return 0;
     uint8_t flags = data[0];
     if (flags & 1)
-        memcpy(files, good, sizeof(files));
+        memcpy(files, good[(flags >> 3) & 1], sizeof(files));
     else
         memset(files, 0, sizeof(files));
     patch(data + 1, size - 1);

@@ -141,7 +141,7 @@ void tl__log_group_header_encode(const struct tl__log_group_header *h, uint64_t 
     tl_put_u64le(out + 24, h->known_durable);
     tl_put_u64le(out + 32, h->first_position);
     tl_put_u32le(out + 40, h->records);
-    tl_put_u32le(out + 44, 0);
+    tl_put_u32le(out + 44, h->flags);
     tl_put_u64le(out + 48, h->payload_sum);
     tl_put_u64le(out + GROUP_SUM_AT, tl_hash64_seed(out, GROUP_SUM_AT, key));
 }
@@ -159,9 +159,9 @@ bool tl__log_group_header_decode(const uint8_t in[TL__LOG_GROUP_HEADER], uint64_
     h.known_durable = tl_read_u64(&r);
     h.first_position = tl_read_u64(&r);
     h.records = tl_read_u32(&r);
-    uint32_t flags = tl_read_u32(&r);
+    h.flags = tl_read_u32(&r);
     h.payload_sum = tl_read_u64(&r);
-    if (tl_read_u64(&r) != tl_hash64_seed(in, GROUP_SUM_AT, key) || flags != 0)
+    if (tl_read_u64(&r) != tl_hash64_seed(in, GROUP_SUM_AT, key))
         return false;
     *out = h;
     return true;

@@ -105,10 +105,21 @@ void tl_log_close(struct tl_log *log);
 
 /* ---- the local driver ---- */
 
+/* Of whole groups; which of them are compressed is their own affair, no reader's. */
+enum tl_log_compression {
+    TL_LOG_COMPRESSION_AUTO, /* when it costs less time than the disk needs for what it saves */
+    TL_LOG_COMPRESSION_ON,   /* whenever it saves a page */
+    TL_LOG_COMPRESSION_OFF,
+};
+
+struct tl_clock;
+
 struct tl_log_options {
     uint64_t file_bytes;         /* of each new file; 0: TL_LOG_FILE_BYTES_DEFAULT */
     uint32_t spare_files;        /* trimmed files kept for reuse; 0: 2 */
     uint32_t spare_files_closed; /* of these, kept when the log is closed; 0: all */
+    enum tl_log_compression compression;
+    const struct tl_clock *clock; /* for AUTO to measure by; NULL: it never compresses */
     uint64_t log_id;        /* keys all checksums; drawn at random by whoever creates the log */
     uint64_t known_durable; /* a position somebody else (the manifest) knows durable, or 0:
                                a log that ends before it is TL_CORRUPT, never cut */
@@ -138,10 +149,12 @@ struct tl_log_local_info {
     uint32_t spare_files; /* ready for reuse */
     uint64_t bytes;       /* of both on the disk */
     uint64_t first_position, durable_position;
-    uint64_t group_bytes_max; /* what one commit holds at most */
+    uint64_t group_bytes_max;   /* what one commit holds at most */
+    uint64_t compressed_groups; /* begun since it was opened */
 };
 /* `log` is one that tl_log_open_local made. */
 void tl_log_local_info(const struct tl_log *log, struct tl_log_local_info *out);
+uint64_t tl_log_local_compressed(const struct tl_log *log); /* the last of them alone */
 
 /* Reads a log's directory without opening the log and without writing, also while another process
  * writes and trims it: the reader ends where the log ends now. */

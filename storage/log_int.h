@@ -18,6 +18,7 @@ enum {
     TL__LOG_RECORD_HEADER = 16,
     TL__LOG_VERSION = 1,
     TL__LOG_GROUP_MAGIC = 0x31505247, /* "GRP1" */
+    TL__LOG_GROUP_ZSTD = 1,           /* flag of a group: its records are compressed */
     TL__LOG_MARK = 0,                 /* record type: an empty record of the log's own */
     TL__LOG_NAME_MAX = TL_LOG_DIR_MAX + 32,
 };
@@ -45,6 +46,7 @@ struct tl__log_group_header {
     uint64_t known_durable; /* position known durable when the group was written */
     uint64_t first_position;
     uint32_t records;
+    uint32_t flags; /* TL__LOG_GROUP_ZSTD */
     uint64_t payload_sum;
 };
 
@@ -104,6 +106,8 @@ struct tl__log_walker {
     uint8_t *window;
     size_t window_size, window_room;
     uint64_t window_offset;
+    uint8_t *inflated; /* records of a compressed group */
+    size_t inflated_room;
     /* The group last answered. */
     struct tl__log_group_header group;
     struct tl_slice payload;

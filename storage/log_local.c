@@ -30,6 +30,7 @@
 #include "base/assert.h"
 #include "base/hash.h"
 #include "storage/log_int.h"
+#include "storage/log_squeeze.h"
 
 enum {
     SPARES_DEFAULT = 2,
@@ -74,8 +75,12 @@ struct local_log {
     uint64_t durable;
     bool marked; /* the log ends with a mark: all before it is proven durable */
     struct group open, flying;
+    struct group packed;         /* the open one, compressed; room for the next */
     struct tl_io_commit *commit; /* of `flying`; NULL: none */
-    struct tl_file *next;        /* next.tmp, being zeroed; NULL: none */
+    uint64_t begun_ns;
+    struct tl__log_squeeze squeeze;
+    uint64_t compressed_groups;
+    struct tl_file *next; /* next.tmp, being zeroed; NULL: none */
     uint64_t next_zeroed;
     struct tl_status poison; /* (7) */
 };
@@ -107,17 +112,16 @@ static void temp_name(const struct local_log *log, char out[TL__LOG_NAME_MAX])
 
 /* ---- groups in memory ---- */
 
-/* Room for `size` bytes in all. */
-static enum tl_code group_reserve(const struct local_log *log, struct group *g, size_t size,
-                                  struct tl_status *st)
+/* Room for `size` bytes in all; `limit` is in whole pages. */
+static enum tl_code group_reserve(struct group *g, size_t size, size_t limit, struct tl_status *st)
 {
     if (size <= g->room)
         return TL_OK;
     size_t room = g->room ? g->room : GROUP_ROOM_FIRST;
     while (room < size)
         room *= 2;
-    if (room > log->group_bytes_max)
-        room = log->group_bytes_max;
+    if (room > limit)
+        room = limit;
     tl_assert(size <= room && room % TL__LOG_PAGE == 0);
     size_t align = room >= HUGE_PAGE ? HUGE_PAGE : TL__LOG_PAGE;
     uint8_t *data = NULL;
@@ -151,7 +155,7 @@ static enum tl_code group_append(struct local_log *log, uint8_t type, const stru
     struct group *g = &log->open;
     size_t header = group_empty(g) ? TL__LOG_GROUP_HEADER : 0;
     size_t whole = header + TL__LOG_RECORD_HEADER + size;
-    enum tl_code rc = group_reserve(log, g, g->size + whole, st);
+    enum tl_code rc = group_reserve(g, g->size + whole, log->group_bytes_max, st);
     if (rc)
         return rc; /* it holds what it held */
     uint8_t *p = g->data + g->size;
@@ -209,11 +213,12 @@ static enum tl_code local_append(struct tl_log *base, uint8_t type, const struct
 }
 
 /* Fills in the header and the padding. The group's first position follows what is durable (1). */
-static enum tl_code group_seal(struct local_log *log, struct group *g, struct tl_status *st)
+static enum tl_code group_seal(struct local_log *log, struct group *g, uint32_t flags,
+                               struct tl_status *st)
 {
     uint32_t payload = (uint32_t)(g->size - TL__LOG_GROUP_HEADER);
     size_t whole = (size_t)tl__log_group_size(payload);
-    enum tl_code rc = group_reserve(log, g, whole, st);
+    enum tl_code rc = group_reserve(g, whole, log->group_bytes_max, st);
     if (rc)
         return rc;
     memset(g->data + g->size, 0, whole - g->size);
@@ -226,12 +231,39 @@ static enum tl_code group_seal(struct local_log *log, struct group *g, struct tl
         .known_durable = log->durable,
         .first_position = g->first_position,
         .records = g->records,
+        .flags = flags,
         .payload_sum =
             tl_hash64_seed(g->data + TL__LOG_GROUP_HEADER, whole - TL__LOG_GROUP_HEADER, key),
     };
     tl_assert(h.known_durable + 1 == h.first_position);
     tl__log_group_header_encode(&h, key, g->data);
     return TL_OK;
+}
+
+/* The open group into `packed`, when that is wanted and saves a page. */
+static bool group_pack(struct local_log *log)
+{
+    struct tl_status ignored = TL_STATUS_INIT;
+    const struct group *g = &log->open;
+    struct tl_slice records =
+        tl_slice_of(g->data + TL__LOG_GROUP_HEADER, g->size - TL__LOG_GROUP_HEADER);
+    if (!tl__log_squeeze_wanted(&log->squeeze, records))
+        return false;
+    size_t room = TL__LOG_GROUP_HEADER + tl__log_squeeze_room(records.size);
+    room = (room + TL__LOG_PAGE - 1) / TL__LOG_PAGE * TL__LOG_PAGE;
+    if (group_reserve(&log->packed, room, room, &ignored))
+        return false;
+    size_t size =
+        tl__log_squeeze_run(&log->squeeze, records, log->packed.data + TL__LOG_GROUP_HEADER,
+                            log->packed.room - TL__LOG_GROUP_HEADER);
+    if (size == 0 ||
+        tl__log_group_size((uint32_t)size) >= tl__log_group_size((uint32_t)records.size))
+        return false;
+    log->packed.size = TL__LOG_GROUP_HEADER + size;
+    log->packed.records = g->records;
+    log->packed.first_position = g->first_position;
+    log->compressed_groups++;
+    return true;
 }
 
 /* ---- files ---- */
@@ -379,18 +411,20 @@ static enum tl_code local_commit_begin(struct tl_log *base, struct tl_status *st
     enum tl_code rc = check_poison(log, st);
     if (rc || group_empty(&log->open))
         return rc;
-    uint32_t payload = (uint32_t)(log->open.size - TL__LOG_GROUP_HEADER);
-    uint64_t whole = tl__log_group_size(payload);
+    struct group *g = group_pack(log) ? &log->packed : &log->open;
+    uint64_t whole = tl__log_group_size((uint32_t)(g->size - TL__LOG_GROUP_HEADER));
     if (log->offset + whole > log->header.file_bytes)
         rc = begin_file(log, log->header.number + 1, st);
     if (!rc)
-        rc = group_seal(log, &log->open, st);
+        rc = group_seal(log, g, g == &log->packed ? TL__LOG_GROUP_ZSTD : 0, st);
     if (rc)
         return poison(log, st);
-    struct group open = log->flying;
-    log->flying = log->open;
-    log->open = open;
+    struct group landed = log->flying;
+    log->flying = *g;
+    *g = landed;
+    group_clear(&log->packed);
     group_clear(&log->open);
+    log->begun_ns = log->squeeze.clock ? tl_clock_mono_ns(log->squeeze.clock) : 0;
     struct tl_slice slice = tl_slice_of(log->flying.data, log->flying.size);
     rc = tl_io_commit_begin(log->file, log->offset, &slice, 1, &log->commit, st);
     if (rc)
@@ -399,11 +433,26 @@ static enum tl_code local_commit_begin(struct tl_log *base, struct tl_status *st
     return TL_OK;
 }
 
+/* Only when the disk was waited for is the time since the commit began the disk's own. */
+static enum tl_code wait_measured(struct local_log *log, struct tl_status *st)
+{
+    enum { WAITED_NS = 20000 };
+    const struct tl_clock *clock = log->squeeze.clock;
+    if (!clock || log->squeeze.mode != TL_LOG_COMPRESSION_AUTO)
+        return tl_io_commit_wait(log->commit, st);
+    uint64_t before = tl_clock_mono_ns(clock);
+    enum tl_code rc = tl_io_commit_wait(log->commit, st);
+    uint64_t after = tl_clock_mono_ns(clock);
+    if (after - before >= WAITED_NS)
+        tl__log_squeeze_note(&log->squeeze, log->flying.size, after - log->begun_ns);
+    return rc;
+}
+
 static enum tl_code local_commit_wait(struct tl_log *base, uint64_t *durable, struct tl_status *st)
 {
     struct local_log *log = local_of(base);
     if (log->commit) {
-        enum tl_code rc = tl_io_commit_wait(log->commit, st);
+        enum tl_code rc = wait_measured(log, st);
         log->commit = NULL;
         if (rc)
             return poison(log, st);
@@ -491,6 +540,8 @@ static void local_free(struct local_log *log)
     tl_io_close(log->file);
     free(log->open.data);
     free(log->flying.data);
+    free(log->packed.data);
+    tl__log_squeeze_deinit(&log->squeeze);
     free(log->files);
     free(log);
 }
@@ -769,6 +820,7 @@ enum tl_code tl_log_open_local(struct tl_io *io, const char *dir,
     log->spares_closed =
         options->spare_files_closed ? options->spare_files_closed : log->spares_max;
     log->next_incarnation = 1;
+    tl__log_squeeze_init(&log->squeeze, options->compression, options->clock);
     struct tl_log_recovered found = {0};
     enum tl_code rc = open_files(log, options, &found, st);
     if (rc) {
@@ -796,7 +848,14 @@ void tl_log_local_info(const struct tl_log *log, struct tl_log_local_info *out)
         .first_position = local->files[0].first_position,
         .durable_position = local->durable,
         .group_bytes_max = local->group_bytes_max,
+        .compressed_groups = local->compressed_groups,
     };
     for (uint32_t i = 0; i < local->file_count; i++)
         out->bytes += local->files[i].bytes;
+}
+
+uint64_t tl_log_local_compressed(const struct tl_log *log)
+{
+    tl_assert(log->vtab == &local_vtable);
+    return ((const struct local_log *)(const void *)log)->compressed_groups;
 }

@@ -28,6 +28,7 @@
 #include "base/assert.h"
 #include "base/hash.h"
 #include "storage/log_int.h"
+#include "storage/log_squeeze.h"
 
 enum { WINDOW_BYTES = 1 << 20, RESTARTS_MAX = 100 };
 
@@ -237,6 +238,9 @@ void tl__log_walk_close(struct tl__log_walker *w)
     free(w->window);
     w->window = NULL;
     w->window_size = w->window_room = 0;
+    free(w->inflated);
+    w->inflated = NULL;
+    w->inflated_room = 0;
     free(w->stale);
     w->stale = NULL;
     free(w->entered);
@@ -275,12 +279,18 @@ static enum tl_code read_group(struct tl__log_walker *w, const char **why, struc
         return TL_OK;
     *why = NULL;
     /* The checksums hold: from here on a wrong field is no torn write. */
-    if (g.records == 0 || g.known_durable >= g.first_position ||
-        g.records > g.payload_size / TL__LOG_RECORD_HEADER ||
+    if (g.records == 0 || g.known_durable >= g.first_position || g.flags > TL__LOG_GROUP_ZSTD ||
         g.first_position > TL__LOG_NUMBER_MAX - g.records || g.number >= TL__LOG_NUMBER_MAX)
         return TL_FAIL(st, TL_CORRUPT, "the group's header makes no sense");
+    struct tl_slice payload = tl_slice_of(bytes + TL__LOG_GROUP_HEADER, g.payload_size);
+    if (g.flags == TL__LOG_GROUP_ZSTD)
+        rc = tl__log_unsqueeze(payload, &w->inflated, &w->inflated_room, &payload, st);
+    if (!rc && g.records > payload.size / TL__LOG_RECORD_HEADER)
+        rc = TL_FAIL(st, TL_CORRUPT, "the group's header makes no sense");
+    if (rc)
+        return rc;
     w->group = g;
-    w->payload = tl_slice_of(bytes + TL__LOG_GROUP_HEADER, g.payload_size);
+    w->payload = payload;
     return TL_OK;
 }
 

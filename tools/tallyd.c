@@ -156,6 +156,7 @@ static int run(const struct tallyd_config *c)
     struct tally_options options = {
         .shards = (uint32_t)c->shards,
         .memory_bytes = (size_t)(c->memory_bytes - c->memory_bytes / 8),
+        .log_compression = c->log_compression,
         .rejects_bytes = c->rejects_bytes,
         .query_threads = (uint32_t)c->query_threads,
         .query_memory_bytes = c->query_memory_bytes,

@@ -31,6 +31,8 @@ static const struct setting {
     {"insecure", SWITCH, AT(insecure), NULL, "", "allow addresses beyond this machine", false},
     {"shards", COUNT, AT(shards), "0", "N", "at creation: a power of two; 0: 8", false},
     {"io", TEXT, AT(io), "auto", "NAME", "auto, uring or posix", false},
+    {"log-compression", TEXT, AT(log_compression), "auto", "NAME",
+     "auto (when the disk is slower than zstd), on or off", false},
     {"rejects", SIZE, AT(rejects_bytes), "64MiB", "SIZE", "limit of the file of refused rows",
      false},
     {"query-threads", COUNT, AT(query_threads), "0", "N", "of one query; 0: all processors", false},
@@ -303,6 +305,9 @@ static enum tl_code check(const struct tallyd_config *c, struct tl_status *st)
         return TL_FAIL(st, TL_INVALID, "tls-cert and tls-key: both or none");
     if (strcmp(c->io, "auto") != 0 && strcmp(c->io, "uring") != 0 && strcmp(c->io, "posix") != 0)
         return TL_FAIL(st, TL_INVALID, "io: auto, uring or posix");
+    if (strcmp(c->log_compression, "auto") != 0 && strcmp(c->log_compression, "on") != 0 &&
+        strcmp(c->log_compression, "off") != 0)
+        return TL_FAIL(st, TL_INVALID, "log-compression: auto, on or off");
     if (strcmp(c->log_format, "logfmt") != 0 && strcmp(c->log_format, "json") != 0)
         return TL_FAIL(st, TL_INVALID, "log-format: logfmt or json");
     static const char *const levels[] = {"debug", "info", "warn", "error"};

@@ -24,7 +24,7 @@ struct tallyd_config {
     char *pg;
     char *config; /* the file itself; flag and environment only */
     char *tls_cert, *tls_key;
-    char *io;
+    char *io, *log_compression;
     char *log_format, *log_level;
     uint64_t memory_bytes, rejects_bytes, query_memory_bytes;
     uint64_t query_timeout_ms, drain_ms, idle_ms;

@@ -25,11 +25,14 @@ struct model {
     bool acked[BATCHES + 1];
 };
 
+static bool compressing; /* the log's groups, where that saves a page */
+
 static enum tl_code open_db(struct tl_io_sim *sim, struct tally **db, struct tl_status *st)
 {
     struct tally_options options = {.io_door = tl_io_sim_io(sim),
                                     .memory_bytes = 64 << 20,
                                     .log_file_bytes = 64 << 10,
+                                    .log_compression = compressing ? "on" : "off",
                                     .shards = 2,
                                     .query_threads = 1,
                                     .no_background = true};
@@ -41,6 +44,9 @@ static enum tl_code append(struct tally *db, uint32_t n, struct tl_status *st)
     struct fx_event rows[ROWS + 1];
     char marker[32];
     char ids[ROWS + 1][32];
+    static char path[2000];
+    if (!path[0])
+        memset(path, '/', sizeof(path) - 1);
     snprintf(marker, sizeof(marker), "batch-%u", n);
     for (int i = 0; i <= ROWS; i++) {
         /* The last row is an event that was sent before: it is never stored. */
@@ -51,7 +57,9 @@ static enum tl_code append(struct tally *db, uint32_t n, struct tl_status *st)
                                     .ts_us = T0 + (int64_t)of * 1000 - event,
                                     .event_name = "pageview",
                                     .visitor_id = marker,
-                                    .path = i % 2 ? "/a" : NULL,
+                                    .path = i % 2 == 0   ? NULL
+                                            : n % 4 == 1 ? path
+                                                         : "/a",
                                     .duration_ms = i,
                                     .revenue = -1,
                                     .event_id = ids[i]};
@@ -134,6 +142,7 @@ static void crash_at(uint64_t seed, uint64_t step, bool *completed)
     struct tl_status st = TL_STATUS_INIT;
     struct model model = {.sent = {false}};
     assert_ok(&st, tl_io_sim_new(seed + step, &sim, &st));
+    compressing = step % 2;
     tl_io_sim_crash_at(sim, step);
     *completed = run_workload(sim, &model);
     tl_io_sim_reboot(sim);
