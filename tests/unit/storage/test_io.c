@@ -216,6 +216,49 @@ static void commits_fly_while_others_read(void **state)
     tl_io_close(g);
 }
 
+/* Whole pages go around the page cache, anything else through it; readers see one file. */
+static void direct_commits_and_the_page_cache_agree(void **state)
+{
+    enum { PAGE = TL_IO_PAGE_BYTES, PAGES = 64 };
+    struct tl_io *io = io_of(state);
+    struct tl_status st = TL_STATUS_INIT;
+    struct tl_file *f;
+    assert_ok(&st, tl_io_open(io, "log", TL_IO_CREATE, &f, &st));
+    tl_io_commit_direct(f);
+    tl_io_commit_direct(f); /* twice is fine */
+    static _Alignas(PAGE) uint8_t data[PAGES * PAGE], expected[PAGES * PAGE], back[PAGES * PAGE];
+    memset(expected, 0, sizeof(expected));
+    assert_ok(&st, tl_io_preallocate(f, sizeof(data), &st));
+    assert_ok(&st, tl_io_zero(f, 0, sizeof(data), &st));
+    assert_ok(&st, tl_io_sync(f, &st));
+    uint32_t seed = 7;
+    for (uint32_t i = 0; i < 200; i++) {
+        seed = seed * 1664525 + 1013904223;
+        fill(data, sizeof(data), i);
+        uint32_t page = (seed >> 8) % PAGES, count = 1 + (seed >> 16) % (PAGES - page);
+        size_t offset = (size_t)page * PAGE, size = (size_t)count * PAGE;
+        if (i % 3 == 0) { /* neither aligned nor whole */
+            offset += 100;
+            size -= 300;
+        }
+        struct tl_slice s[2] = {
+            tl_slice_of(data, size / 2 / PAGE * PAGE),
+            tl_slice_of(data + size / 2 / PAGE * PAGE, size - size / 2 / PAGE * PAGE)};
+        if (i % 5 == 0) {
+            assert_ok(&st, tl_io_write(f, offset, s, 2, &st));
+            assert_ok(&st, tl_io_sync(f, &st));
+        } else {
+            struct tl_io_commit *c;
+            assert_ok(&st, tl_io_commit_begin(f, offset, s, 2, &c, &st));
+            assert_ok(&st, tl_io_commit_wait(c, &st));
+        }
+        memcpy(expected + offset, data, size);
+        assert_ok(&st, tl_io_read(f, 0, back, sizeof(back), &st));
+        assert_memory_equal(back, expected, sizeof(back));
+    }
+    tl_io_close(f);
+}
+
 static void names_are_kept(void **state)
 {
     struct tl_io *io = io_of(state);
@@ -633,6 +676,7 @@ int main(void)
         OVER(what_is_written_is_read),
         OVER(batches_read_everything),
         OVER(commits_fly_while_others_read),
+        OVER(direct_commits_and_the_page_cache_agree),
         OVER(names_are_kept),
         OVER(space_is_reserved_zeroed_and_cut),
         OVER(a_lock_has_one_holder),
