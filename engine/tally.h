@@ -44,7 +44,7 @@ struct tally_options {
     uint32_t shards;        /* at creation: a power of two, 1 … 256; 0: 8 */
     size_t memory_bytes;    /* 0: 1 GiB; memtables, cache, batches in flight and queries together */
     uint64_t rejects_bytes; /* limit of the reject file; 0: 64 MiB */
-    uint64_t log_file_bytes; /* 0: the default of the log */
+    uint64_t log_file_bytes;     /* 0: the default of the log */
     const char *log_compression; /* "auto": when the disk is slower; "on", "off"; NULL: auto */
     uint64_t seal_rows;     /* a memtable is sealed at this many rows; 0: by memory alone (tests) */
     uint64_t seal_age_ms;   /* … or when its oldest row is this old; 0: 10 minutes */

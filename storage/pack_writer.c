@@ -319,10 +319,10 @@ static enum tl_code block_write(struct tl_pack_writer *w, const void *values,
                            st);
     if (!rc)
         rc = maybe_write_out(w, st);
-    if (rc)
-        return rc;
-    c->nulls += nulls;
-    w->block_count++;
+    if (!rc) {
+        c->nulls += nulls;
+        w->block_count++;
+    }
     return rc;
 }
 
