@@ -176,29 +176,11 @@ static enum tl_code read_mapped(struct tl_cursor *cur, uint32_t lo, uint32_t hi,
     enum tl_code rc = tl__mapped_keys(cur, lo, hi, codes, st);
     if (rc)
         return rc;
-    uint32_t nulls = 0;
-    for (uint32_t i = 0; i < n; i++)
-        nulls += codes[i] == 0;
-    if (nulls == n) {
+    uint32_t nulls = tl__keys_to_codes(codes, n, validity);
+    if (nulls == n)
         all_null(cur, n, out);
-        return TL_OK;
-    }
-    if (nulls == 0) {
-        for (uint32_t i = 0; i < n; i++)
-            codes[i]--;
-        set_shape(cur, n, values, NULL, out);
-        return TL_OK;
-    }
-    for (uint32_t i = 0; i < n; i += 64) {
-        uint64_t bits = 0;
-        uint32_t m = n - i < 64 ? n - i : 64;
-        for (uint32_t k = 0; k < m; k++)
-            bits |= (uint64_t)(codes[i + k] != 0) << k;
-        validity[i / 64] = bits;
-    }
-    for (uint32_t i = 0; i < n; i++)
-        codes[i] -= codes[i] != 0;
-    set_shape(cur, n, values, validity, out);
+    else
+        set_shape(cur, n, values, nulls ? validity : NULL, out);
     return TL_OK;
 }
 

@@ -8,7 +8,8 @@
  * or 4 bytes an entry, so that a row costs one load, and a small merchant's slice nothing else.
  * The keys of parents are kept for the slice read last, and cursors that share them find them.
  *
- * A reader keeps at most SLOTS_MAX blocks of a map pinned: block b in slot b mod their number.
+ * A reader keeps at most SLOTS_MAX blocks of a map pinned: block b in slot b mod their number. A
+ * slice's blocks are pinned before its rows are looked up, so that these need no test.
  */
 #include <stdlib.h>
 
@@ -17,16 +18,12 @@
 
 enum { SLOTS_MAX = 256 };
 
-struct slot {
-    uint32_t block; /* UINT32_MAX: none */
-    struct tl_cached *pin;
-    const uint8_t *entries;
-};
-
 struct tl__map_reader {
     struct tl_parents own; /* where the cursor shares none */
-    uint32_t slot_count;
-    struct slot slots[];
+    uint32_t slot_mask;    /* slots - 1: a power of two less 1 */
+    uint32_t blocks[SLOTS_MAX];
+    const uint8_t *entries[SLOTS_MAX]; /* of the slot's block; NULL: none */
+    struct tl_cached *pins[SLOTS_MAX];
 };
 
 /* The keys of a parent. */
@@ -143,13 +140,12 @@ static enum tl_code parent_keys(struct tl_parents *parents, const struct tl__col
 static enum tl_code reader_open(struct tl_cursor *cur, const struct tl__column *c,
                                 struct tl_status *st)
 {
-    uint32_t slots = c->map_blocks < SLOTS_MAX ? c->map_blocks : SLOTS_MAX;
-    struct tl__map_reader *r = calloc(1, sizeof(*r) + slots * sizeof(r->slots[0]));
+    struct tl__map_reader *r = calloc(1, sizeof(*r));
     if (!r)
         return no_memory(st);
-    r->slot_count = slots;
-    for (uint32_t i = 0; i < slots; i++)
-        r->slots[i].block = UINT32_MAX;
+    while (r->slot_mask + 1 < c->map_blocks && r->slot_mask + 1 < SLOTS_MAX)
+        r->slot_mask = 2 * r->slot_mask + 1;
+    memset(r->blocks, 0xff, sizeof(r->blocks));
     r->own = (struct tl_parents){
         .stats = cur->stats, .once = cur->once, .past_cache = cur->window != NULL};
     cur->map = r;
@@ -161,120 +157,133 @@ void tl__map_reader_close(struct tl_cursor *cur)
     struct tl__map_reader *r = cur->map;
     if (!r)
         return;
-    for (uint32_t i = 0; i < r->slot_count; i++)
-        if (r->slots[i].pin)
-            tl__pin_release(cur->column->segment->pack, r->slots[i].pin);
+    for (uint32_t i = 0; i <= r->slot_mask; i++)
+        if (r->pins[i])
+            tl__pin_release(cur->column->segment->pack, r->pins[i]);
     tl_parents_close(&r->own);
     free(r);
     cur->map = NULL;
 }
 
-/* The entries of a block that has bytes on disk. */
-static enum tl_code map_entries(struct tl_cursor *cur, const struct tl__column *c, uint32_t block,
-                                const uint8_t **entries, struct tl_status *st)
+/* The entries of a block are in its slot. */
+static enum tl_code slot_fill(struct tl_cursor *cur, const struct tl__column *c, uint32_t block,
+                              struct tl_status *st)
 {
-    struct slot *s = &cur->map->slots[block % cur->map->slot_count];
-    if (s->block != block) {
-        struct tl_cached *pin;
-        enum tl_code rc =
-            tl__map_pin(c, block, cur->once, cur->window != NULL, cur->stats, &pin, st);
-        if (rc)
-            return rc;
-        if (s->pin)
-            tl__pin_release(c->pub.segment->pack, s->pin);
-        *s = (struct slot){block, pin, pin->data};
-    }
-    *entries = s->entries;
+    struct tl__map_reader *r = cur->map;
+    uint32_t slot = block & r->slot_mask;
+    if (r->blocks[slot] == block)
+        return TL_OK;
+    struct tl_cached *pin;
+    enum tl_code rc = tl__map_pin(c, block, cur->once, cur->window != NULL, cur->stats, &pin, st);
+    if (rc)
+        return rc;
+    if (r->pins[slot])
+        tl__pin_release(c->pub.segment->pack, r->pins[slot]);
+    r->blocks[slot] = block;
+    r->pins[slot] = pin;
+    r->entries[slot] = pin->data;
     return TL_OK;
 }
 
-/* Keys of the parent, which are 0 or of one block of the map, become keys of the child. */
-static void map_block(const struct tl__column *c, const uint8_t *entries, uint32_t first,
-                      const uint32_t *from, uint32_t count, uint32_t *to)
+/* What is loaded for a key of 0 is thrown away; entry k - 1 of the map belongs to key k. */
+#define LOOK_UP(type)                                                                              \
+    do {                                                                                           \
+        for (uint32_t i = 0; i < count; i++) {                                                     \
+            uint32_t k = from[i], at = k - (k != 0);                                               \
+            const type *t =                                                                        \
+                (const type *)(const void *)r->entries[(at >> TL_BLOCK_SHIFT) & r->slot_mask];     \
+            uint32_t x = t[at & (TL_BLOCK_ROWS - 1)];                                              \
+            to[i] = k ? x : 0;                                                                     \
+        }                                                                                          \
+    } while (0)
+#define LOOK_UP_ONE(type)                                                                          \
+    do {                                                                                           \
+        const type *t = (const type *)(const void *)r->entries[slot];                              \
+        for (uint32_t i = 0; i < count; i++)                                                       \
+            to[i] = t[from[i] - 1 - base];                                                         \
+    } while (0)
+
+/* All blocks that the keys need are in their slots. */
+static void look_up(const struct tl__map_reader *r, uint32_t width, const uint32_t *from,
+                    uint32_t count, uint32_t *to)
 {
-    /* Entry k of the block belongs to key first + k + 1; for 0, what is loaded is thrown away. */
-    switch (c->map_width) {
-    case 1:
-        for (uint32_t i = 0; i < count; i++) {
-            uint32_t k = from[i], at = k ? k - 1 - first : 0;
-            to[i] = k ? entries[at] : 0;
-        }
-        break;
-    case 2:
-        for (uint32_t i = 0; i < count; i++) {
-            uint32_t k = from[i], at = k ? k - 1 - first : 0;
-            uint32_t x = ((const uint16_t *)(const void *)entries)[at];
-            to[i] = k ? x : 0;
-        }
-        break;
-    default:
-        for (uint32_t i = 0; i < count; i++) {
-            uint32_t k = from[i], at = k ? k - 1 - first : 0;
-            uint32_t x = ((const uint32_t *)(const void *)entries)[at];
-            to[i] = k ? x : 0;
-        }
-    }
+    if (width == 1)
+        LOOK_UP(uint8_t);
+    else if (width == 2)
+        LOOK_UP(uint16_t);
+    else
+        LOOK_UP(uint32_t);
 }
 
-static uint32_t entry_at(const struct tl__column *c, const uint8_t *entries, uint32_t i)
+/* All keys are of one block, and none is 0. */
+static void look_up_one(const struct tl__map_reader *r, uint32_t width, uint32_t block,
+                        const uint32_t *from, uint32_t count, uint32_t *to)
 {
-    switch (c->map_width) {
-    case 1:
-        return entries[i];
-    case 2:
-        return ((const uint16_t *)(const void *)entries)[i];
-    default:
-        return ((const uint32_t *)(const void *)entries)[i];
+    uint32_t slot = block & r->slot_mask, base = block << TL_BLOCK_SHIFT;
+    if (width == 1)
+        LOOK_UP_ONE(uint8_t);
+    else if (width == 2)
+        LOOK_UP_ONE(uint16_t);
+    else
+        LOOK_UP_ONE(uint32_t);
+}
+
+/* More blocks than there are slots between the least key and the greatest: row by row. */
+static enum tl_code look_up_far(struct tl_cursor *cur, const struct tl__column *c,
+                                const uint32_t *from, uint32_t count, uint32_t *to,
+                                struct tl_status *st)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        enum tl_code rc = from[i] ? slot_fill(cur, c, (from[i] - 1) >> TL_BLOCK_SHIFT, st) : TL_OK;
+        if (rc)
+            return rc;
+        look_up(cur->map, c->map_width, from + i, 1, to + i);
     }
+    return TL_OK;
 }
 
 static enum tl_code map_keys(struct tl_cursor *cur, const struct tl__column *c,
                              const uint32_t *from, uint32_t count, uint32_t *to,
                              struct tl_status *st)
 {
-    uint32_t least = UINT32_MAX, greatest = 0; /* of keys - 1: a 0 becomes the greatest */
+    struct tl__map_reader *r = cur->map;
+    /* Places in the map are keys - 1; a key of 0 has the greatest place there is. */
+    uint32_t least = UINT32_MAX, greatest = 0, farthest = 0, some = 0;
     for (uint32_t i = 0; i < count; i++) {
-        uint32_t k = from[i];
-        least = k - 1 < least ? k - 1 : least;
+        uint32_t k = from[i], place = k - 1;
+        least = place < least ? place : least;
+        farthest = place > farthest ? place : farthest;
         greatest = k > greatest ? k : greatest;
     }
+    bool none = farthest == UINT32_MAX;
     if (greatest == 0) {
         memset(to, 0, count * sizeof(*to));
         return TL_OK;
     }
     uint32_t first = least >> TL_BLOCK_SHIFT, last = (greatest - 1) >> TL_BLOCK_SHIFT;
-    const uint8_t *entries = NULL;
-    if (first == last) {
-        if (c->map[first].size == 0) {
-            for (uint32_t i = 0; i < count; i++)
-                to[i] = from[i] ? c->map[first].value : 0;
-            return TL_OK;
-        }
-        enum tl_code rc = map_entries(cur, c, first, &entries, st);
+    enum tl_code rc = TL_OK;
+    if (first == last && !none) {
+        rc = slot_fill(cur, c, first, st);
         if (!rc)
-            map_block(c, entries, first << TL_BLOCK_SHIFT, from, count, to);
+            look_up_one(r, c->map_width, first, from, count, to);
         return rc;
     }
-    uint32_t now = UINT32_MAX;
+    if (last - first > r->slot_mask)
+        return look_up_far(cur, c, from, count, to, st);
+    uint8_t needed[SLOTS_MAX] = {0};
     for (uint32_t i = 0; i < count; i++) {
-        if (from[i] == 0) {
-            to[i] = 0;
-            continue;
-        }
-        uint32_t at = from[i] - 1, block = at >> TL_BLOCK_SHIFT;
-        if (c->map[block].size == 0) {
-            to[i] = c->map[block].value;
-            continue;
-        }
-        if (block != now) {
-            enum tl_code rc = map_entries(cur, c, block, &entries, st);
-            if (rc)
-                return rc;
-            now = block;
-        }
-        to[i] = entry_at(c, entries, at & (TL_BLOCK_ROWS - 1));
+        some = from[i] ? from[i] : some;
+        needed[((some - 1) >> TL_BLOCK_SHIFT) & r->slot_mask] = some != 0;
     }
-    return TL_OK;
+    for (uint32_t block = first; !rc && block <= last; block++)
+        if (needed[block & r->slot_mask])
+            rc = slot_fill(cur, c, block, st);
+    /* A key of 0 looks into the first block's slot. */
+    if (!rc && none && !r->entries[0])
+        rc = slot_fill(cur, c, 0, st);
+    if (!rc)
+        look_up(r, c->map_width, from, count, to);
+    return rc;
 }
 
 /* Rows [lo, hi) of one block, counted within it. */
@@ -327,4 +336,21 @@ enum tl_code tl__mapped_keys(struct tl_cursor *cur, uint32_t lo, uint32_t hi, ui
             rc = block_keys(cur, c, parents, block, a, b, to, st);
     }
     return rc;
+}
+
+uint32_t tl__keys_to_codes(uint32_t *keys, uint32_t count, uint64_t *validity)
+{
+    uint32_t nulls = 0;
+    for (uint32_t i = 0; i < count; i++)
+        nulls += keys[i] == 0;
+    for (uint32_t i = 0; nulls > 0 && i < count; i += 64) {
+        uint64_t bits = 0;
+        uint32_t m = count - i < 64 ? count - i : 64;
+        for (uint32_t k = 0; k < m; k++)
+            bits |= (uint64_t)(keys[i + k] != 0) << k;
+        validity[i / 64] = bits;
+    }
+    for (uint32_t i = 0; i < count; i++)
+        keys[i] -= keys[i] != 0;
+    return nulls;
 }

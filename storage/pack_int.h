@@ -250,7 +250,7 @@ bool tl__pin_private(const struct tl_cached *pin);
 TL_CHECK enum tl_code tl__block_pin(const struct tl__column *c, uint32_t block, bool once,
                                     struct tl_read_stats *stats, struct tl_cached **out,
                                     struct tl_status *st);
-/* The entries of a block of a map with bytes on disk, c->map_width bytes each, padded. */
+/* The entries of a block of a map, c->map_width bytes each, padded. */
 TL_CHECK enum tl_code tl__map_pin(const struct tl__column *c, uint32_t block, bool once,
                                   bool past_cache, struct tl_read_stats *stats,
                                   struct tl_cached **out, struct tl_status *st);
@@ -306,6 +306,9 @@ TL_CHECK enum tl_code tl__cursor_move(struct tl_cursor *cur, const struct tl__co
 /* The keys of rows [lo, hi) of the cursor's column, which is mapped. */
 TL_CHECK enum tl_code tl__mapped_keys(struct tl_cursor *cur, uint32_t lo, uint32_t hi,
                                       uint32_t *keys, struct tl_status *st);
+/* Turns keys into codes, 0 for NULL, and validity (not touched without NULLs); how many are NULL.
+ */
+uint32_t tl__keys_to_codes(uint32_t *keys, uint32_t count, uint64_t *validity);
 /* Unpins its map; what the cursor keeps for mapped columns is freed. */
 void tl__map_reader_close(struct tl_cursor *cur);
 

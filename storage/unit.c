@@ -134,6 +134,31 @@ static enum tl_code unit_measure(const struct unit *u, struct tl_slice stored, s
     }
 }
 
+static void map_put(const struct tl__column *c, uint8_t *image, uint32_t i, uint32_t value)
+{
+    switch (c->map_width) {
+    case 1:
+        image[i] = (uint8_t)value;
+        break;
+    case 2:
+        ((uint16_t *)(void *)image)[i] = (uint16_t)value;
+        break;
+    default:
+        ((uint32_t *)(void *)image)[i] = value;
+    }
+}
+
+/* The entries of a block of a map that stands in the index alone. */
+static enum tl_code map_constant(const struct tl__column *c, uint32_t block, struct tl_cached **out,
+                                 struct tl_status *st)
+{
+    uint32_t entries = tl__block_rows(c->map_entries, block);
+    enum tl_code rc = private_new((size_t)entries * c->map_width, out, st);
+    for (uint32_t i = 0; !rc && i < entries; i++)
+        map_put(c, (*out)->data, i, c->map[block].value);
+    return rc;
+}
+
 /* A block of a map becomes an array of narrow entries. */
 static enum tl_code map_inflate(struct tl_decoder *d, const struct unit *u, struct tl_slice stored,
                                 uint8_t *image, struct tl_status *st)
@@ -152,18 +177,8 @@ static enum tl_code map_inflate(struct tl_decoder *d, const struct unit *u, stru
         uint32_t n = expect.rows - lo < TL_VECTOR_ROWS_MAX ? expect.rows - lo : TL_VECTOR_ROWS_MAX;
         struct tl_block_view view = tl_block_open(from);
         tl_block_read(d, &view, TL_TEXT, lo, lo + n, values);
-        for (uint32_t i = 0; i < n; i++) {
-            switch (u->column->map_width) {
-            case 1:
-                image[lo + i] = (uint8_t)values[i];
-                break;
-            case 2:
-                ((uint16_t *)(void *)image)[lo + i] = (uint16_t)values[i];
-                break;
-            default:
-                ((uint32_t *)(void *)image)[lo + i] = values[i];
-            }
-        }
+        for (uint32_t i = 0; i < n; i++)
+            map_put(u->column, image, lo + i, values[i]);
     }
     tl_buffer_deinit(&inflated);
     return rc;
@@ -274,7 +289,8 @@ enum tl_code tl__map_pin(const struct tl__column *c, uint32_t block, bool once, 
 {
     struct unit u = map_unit(c, block);
     u.past_cache = past_cache;
-    tl_assert(u.size > 0);
+    if (u.size == 0)
+        return map_constant(c, block, out, st);
     return unit_pin(&u, once, stats, out, st);
 }
 
