@@ -15,7 +15,8 @@
  * an array per input; a code met for the first time loads its string and asks the writer's
  * dictionary, in the order of the output, so that codes are in order of first appearance again.
  *
- * With P partitions an input that holds rows of all of them is decoded up to P times.
+ * With P partitions an input that holds rows of all of them is decoded up to P times; what was
+ * inflated for one is kept for the next while there is room.
  */
 #include "storage/merge.h"
 

@@ -9,9 +9,11 @@
  *
  * Memory     4 bytes per run of rows of one input (at worst 4 per row), 4 bytes per distinct
  *            string of the column in flight and input, that column's new dictionary, and one
- *            block per input; charged to the options' budget. Where keys of maps (storage/props.h)
- *            are hot in an input and not in the merged segment, or the other way round, 75 KiB per
- *            such column and input.
+ *            block per input; of the columns that others are mapped by, codes in encoded form and
+ *            4 bytes per entry of a map. Charged to the options' budget, as are up to 64 MiB of
+ *            inflated blocks and pages that several partitions need, kept while the budget allows.
+ *            Where keys of maps (storage/props.h) are hot in an input and not in the merged
+ *            segment, or the other way round, 75 KiB per such column and input.
  * Ownership  inputs are borrowed for the call; their packs must be referenced by the caller.
  * Threads    the call runs on its own; any number at once.
  * Errors     TL_CANCELLED, and what reading and writing packs answers. On failure no file is left.

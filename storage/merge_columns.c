@@ -11,7 +11,7 @@
 #include "storage/merge_int.h"
 #include "storage/merge_props_int.h"
 
-enum { SAMPLE_AHEAD_BYTES = 16 << 10 };
+enum { SAMPLE_AHEAD_BYTES = 16 << 10, IMAGES_BYTES_MAX = 64 << 20 };
 
 static enum tl_code stream_open(struct tl__merge *m, struct tl__stream *s,
                                 const struct tl_column *column, struct tl_status *st)
@@ -580,13 +580,17 @@ static enum tl_code write_segment(struct tl__merge *m, uint32_t partition, struc
 enum tl_code tl__merge_columns(struct tl__merge *m, struct tl_io *io, const struct tl_pack_id *id,
                                struct tl_pack_info *out, struct tl_status *st)
 {
-    uint32_t ahead = tl__merge_ahead_bytes(m->input_count);
+    uint32_t ahead = tl__merge_ahead_bytes(m->input_count), partitions = 0;
+    for (uint32_t p = 0; p < m->partition_count; p++)
+        partitions += m->sequences[p].rows > 0;
+    m->images = (struct tl__images){.limit = IMAGES_BYTES_MAX, .budget = m->options->budget};
     m->streams = tl__merge_take(m, m->input_count, sizeof(*m->streams), st);
     if (!m->streams)
         return st->code;
     for (uint32_t i = 0; i < m->input_count; i++) {
         tl__window_init(&m->streams[i].blocks, m->inputs[i].segment->pack, ahead);
         tl__window_init(&m->streams[i].pages, m->inputs[i].segment->pack, ahead);
+        m->streams[i].blocks.kept = m->streams[i].pages.kept = partitions > 1 ? &m->images : NULL;
     }
     enum tl_code rc = list_columns(m, st);
     if (rc)
@@ -617,4 +621,5 @@ void tl__merge_streams_close(struct tl__merge *m)
     }
     free(m->streams);
     free(m->columns);
+    tl__images_deinit(&m->images);
 }

@@ -85,6 +85,8 @@ struct tl__merge {
     uint32_t out_count;
     bool out_nulls;
 
+    struct tl__images images; /* with several partitions: their inputs are the same */
+
     /* while a sample is taken, or shapes are counted */
     struct tl__interner *sample_dict; /* NULL: rows go to the writer */
     uint32_t *sample;                 /* keys; grows by what goes out */

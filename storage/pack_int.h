@@ -272,13 +272,32 @@ TL_CHECK enum tl_code tl__pages_prefetch(const struct tl__column *c, struct tl_r
 
 /* ---- reading past the cache: for merging and verifying, which touch everything once ---- */
 
+/* Inflated units that are kept as long as there is room, for a reader that comes back to them. */
+struct tl__image {
+    uint64_t pack_key, offset;
+    uint8_t *data; /* NULL: a free place */
+};
+struct tl__images {
+    struct tl__image *slots;
+    uint32_t count, slot_count;
+    size_t bytes, limit;
+    struct tl_budget *budget; /* may be NULL; when it is met, nothing more is kept */
+};
+/* NULL: it is not kept. */
+const uint8_t *tl__images_find(const struct tl__images *x, uint64_t pack_key, uint64_t offset);
+/* Copies it, if there is room. */
+void tl__images_put(struct tl__images *x, uint64_t pack_key, uint64_t offset, const uint8_t *data,
+                    size_t size);
+void tl__images_deinit(struct tl__images *x);
+
 /* A window over a run of units of one column: neighbours come with one read. */
 struct tl__window {
     struct tl_pack *pack;
     struct tl_buffer bytes; /* the window itself */
     struct tl_buffer image; /* the unit inflated last, padded */
     uint64_t offset;
-    uint32_t ahead; /* bytes read at once */
+    uint32_t ahead;          /* bytes read at once */
+    struct tl__images *kept; /* NULL: none */
 };
 void tl__window_init(struct tl__window *w, struct tl_pack *p, uint32_t ahead);
 void tl__window_deinit(struct tl__window *w);

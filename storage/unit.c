@@ -614,6 +614,8 @@ static enum tl_code window_unit(struct tl__window *w, const struct unit *u, uint
 {
     struct tl_slice stored;
     size_t size;
+    if (w->kept && (*image = tl__images_find(w->kept, u->pack->key, u->offset)) != NULL)
+        return TL_OK;
     enum tl_code rc = tl__window_read(w, u->offset, u->size, end, &stored, st);
     if (rc)
         return rc;
@@ -623,6 +625,8 @@ static enum tl_code window_unit(struct tl__window *w, const struct unit *u, uint
         uint8_t *to = tl_buffer_reserve(&w->image, size);
         rc = to ? unit_inflate(u, stored, to, size, st) : tl_buffer_check(&w->image, st);
         *image = to;
+        if (!rc && w->kept)
+            tl__images_put(w->kept, u->pack->key, u->offset, to, size);
     }
     if (rc)
         tl_status_wrap(st, "pack %s", tl_io_name(w->pack->file));
