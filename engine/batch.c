@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "base/time.h"
 #include "base/varint.h"
+#include "engine/tenant.h"
 
 /*
  * Field numbers of tally.v1.Batch and tally.v1.Column (wire/proto/tally.proto). A repeated number
@@ -755,9 +756,31 @@ static bool judge_column(struct judge *j, uint32_t column, int64_t received_at_u
     }
 }
 
+/* Refuses rows of merchants that are not the tenant's. A batch mostly holds one merchant's rows,
+ * or runs of them: a row like the last one is not searched for. */
+static bool judge_tenant(struct judge *j, const struct tally_tenant *t)
+{
+    uint32_t column = j->b->table->info.merchant_column;
+    const struct tl_batch_column *c = &j->b->columns[column];
+    int64_t last = 0;
+    bool known = false, mine = false;
+    for (uint32_t i = 0; i < j->b->rows; i++) {
+        if (!tl_batch_valid(c, i))
+            continue; /* refused for its NULL */
+        if (!known || c->ints[i] != last) {
+            last = c->ints[i];
+            known = true;
+            mine = tl_tenant_has(t, last);
+        }
+        if (!mine && !mark(j, i, column, TL_ROW_TENANT))
+            return false;
+    }
+    return true;
+}
+
 enum tl_code tl_batch_judge(const struct tl_batch *b, int64_t received_at_us, bool import,
-                            struct tl_arena *arena, struct tl_refused **out, uint32_t *count,
-                            struct tl_status *st)
+                            const struct tally_tenant *tenant, struct tl_arena *arena,
+                            struct tl_refused **out, uint32_t *count, struct tl_status *st)
 {
     struct judge j = {.b = b, .arena = arena, .st = st};
     *count = 0;
@@ -765,6 +788,8 @@ enum tl_code tl_batch_judge(const struct tl_batch *b, int64_t received_at_us, bo
     for (uint32_t i = 0; i < b->table->info.column_count; i++)
         if (!judge_column(&j, i, received_at_us, import) && st->code != TL_OK)
             return st->code;
+    if (tenant->bounded && !judge_tenant(&j, tenant))
+        return st->code;
     if (j.bad == 0)
         return TL_OK;
     struct tl_refused *list = tl_arena_calloc(arena, j.bad, sizeof(*list), st);
@@ -793,9 +818,10 @@ void tl_refused_text(const struct tl_table *t, const struct tl_refused *r, char 
         [TL_ROW_PROPS] = ("is no Props message within the limits (64 keys, keys to 64 bytes, "
                           "values to 4096)"),
         [TL_ROW_DUPLICATE] = "names an event that is stored already",
+        [TL_ROW_TENANT] = "names a merchant that this token may not write",
     };
     const char *name = r->column < t->info.column_count ? t->info.columns[r->column].name : "?";
-    const char *reason = r->reason <= TL_ROW_DUPLICATE ? reasons[r->reason] : "is refused";
+    const char *reason = r->reason <= TL_ROW_TENANT ? reasons[r->reason] : "is refused";
     snprintf(buf, size, "column %s %s", name, reason);
 }
 

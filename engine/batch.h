@@ -30,6 +30,8 @@
 #include "engine/schema.h"
 #include "storage/props.h"
 
+struct tally_tenant;
+
 /* Bounds of what a body can make us allocate: about 22 MiB of arrays for 36 columns. */
 enum { TL_BATCH_ROWS_MAX = 131072, TL_BATCH_STRINGS_MAX = 131072 };
 
@@ -85,7 +87,8 @@ enum tl_refusal_reason {
     TL_ROW_TEXT_LONG,  /* longer than 64 KiB */
     TL_ROW_DECIMAL,    /* more than 18 digits */
     TL_ROW_PROPS,      /* not a Props message, or past its limits */
-    TL_ROW_DUPLICATE   /* this event is stored already; found at apply, never in the log */
+    TL_ROW_DUPLICATE,  /* this event is stored already; found at apply, never in the log */
+    TL_ROW_TENANT      /* of a merchant that the sender may not write */
 };
 
 /* One refused row. */
@@ -97,8 +100,9 @@ struct tl_refused {
 
 /* Judges every row: *out lists the refused ones, ascending, one entry each. */
 TL_CHECK enum tl_code tl_batch_judge(const struct tl_batch *b, int64_t received_at_us, bool import,
-                                     struct tl_arena *arena, struct tl_refused **out,
-                                     uint32_t *count, struct tl_status *st);
+                                     const struct tally_tenant *tenant, struct tl_arena *arena,
+                                     struct tl_refused **out, uint32_t *count,
+                                     struct tl_status *st);
 
 /* "column path: not valid UTF-8" */
 void tl_refused_text(const struct tl_table *t, const struct tl_refused *r, char *buf, size_t size);

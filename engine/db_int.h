@@ -275,7 +275,7 @@ TL_CHECK enum tl_code tl_manifest_load(struct tally *db, enum tl_manifest_mode m
 
 /* scan.c: the source over a snapshot */
 TL_CHECK enum tl_code tl_db_source_new(struct tally *db, const struct tl_snapshot *snapshot,
-                                       bool one_merchant, int64_t merchant, struct tl_source **out,
+                                       const struct tally_tenant *tenant, struct tl_source **out,
                                        struct tl_status *st);
 void tl_db_source_free(struct tl_source *s);
 

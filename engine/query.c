@@ -23,6 +23,7 @@ struct tally_statement {
     struct tl_plan *plan;
     struct tally_session session;
     char *time_zone;
+    int64_t *merchants; /* of the session's tenant */
 };
 
 struct tally_cursor {
@@ -51,7 +52,23 @@ static void statement_unref(struct tally_statement *s)
         return;
     tl_plan_free(s->plan);
     free(s->time_zone);
+    free(s->merchants);
     free(s);
+}
+
+static enum tl_code copy_tenant(struct tally_statement *s, struct tl_status *st)
+{
+    struct tally_tenant *t = &s->session.tenant;
+    if (t->merchant_count > TALLY_TENANT_MERCHANTS_MAX)
+        return TL_FAIL(st, TL_LIMIT, "a tenant of %u merchants; %d are the most", t->merchant_count,
+                       TALLY_TENANT_MERCHANTS_MAX);
+    s->merchants = calloc((size_t)t->merchant_count + 1, sizeof(*s->merchants));
+    if (!s->merchants)
+        return TL_FAIL(st, TL_LIMIT, "no memory for a statement");
+    if (t->merchant_count > 0)
+        memcpy(s->merchants, t->merchants, t->merchant_count * sizeof(*s->merchants));
+    t->merchants = s->merchants;
+    return TL_OK;
 }
 
 enum tl_code tally_prepare(struct tally *db, struct tl_slice sql,
@@ -77,6 +94,8 @@ enum tl_code tally_prepare(struct tally *db, struct tl_slice sql,
     tl_version_unref(v);
     if (!s->time_zone)
         TL_FAIL(st, TL_LIMIT, "no memory for a statement");
+    if (!st->code)
+        TL_IGNORE(copy_tenant(s, st));
     if (st->code || tl_plan_new(catalog, sql, &options, &s->plan, st)) {
         atomic_fetch_add_explicit(&db->counters.query_errors, 1, memory_order_relaxed);
         statement_unref(s);
@@ -119,8 +138,7 @@ static enum tl_code start_run(struct tally_cursor *c, struct tl_status *st)
     struct tally_statement *s = c->statement;
     struct tally *db = s->db;
     tl_snapshot_take(db, &c->snapshot);
-    if (tl_db_source_new(db, &c->snapshot, s->session.one_merchant, s->session.merchant, &c->source,
-                         st))
+    if (tl_db_source_new(db, &c->snapshot, &s->session.tenant, &c->source, st))
         return st->code;
     struct tl_run_options options = {
         .source = c->source,
@@ -175,7 +193,7 @@ static enum tl_code copy_params(struct tally_cursor *c, const struct tl_vector *
 static enum tl_code run_ddl(struct tally_statement *s, struct tl_status *st)
 {
     struct tl_item item = {.kind = TL_ITEM_DDL, .ddl = s->plan};
-    if (s->session.one_merchant) {
+    if (s->session.tenant.bounded) {
         TL_FAIL(st, TL_INVALID, "a merchant's session cannot change tables");
         return tl_status_sql(st, "42501", 0);
     }

@@ -19,6 +19,7 @@
 #include "base/assert.h"
 #include "engine/db_int.h"
 #include "engine/rollup_scan.h"
+#include "engine/tenant.h"
 
 enum { MORSEL_ROWS = 65536, SCAN_ARENA_CHUNK = 32768 };
 
@@ -26,8 +27,7 @@ struct tl_db_source {
     struct tl_source source; /* first */
     struct tally *db;
     struct tl_snapshot snapshot; /* borrowed from the cursor */
-    bool one_merchant;
-    int64_t merchant;
+    struct tally_tenant tenant;  /* its merchants are borrowed from the statement */
 };
 
 /* One requested column in one segment; PROPS have a second one for the values. */
@@ -467,15 +467,13 @@ static enum tl_code scan_open(struct tl_source *source, const struct tl_scan_spe
         goto fail;
     if (bytes > 0)
         memcpy(scan->columns, spec->columns, bytes);
-    if (src->one_merchant) {
-        bool wanted = spec->merchant_count == 0;
-        for (uint32_t i = 0; i < spec->merchant_count; i++)
-            wanted = wanted || spec->merchants[i] == src->merchant;
-        empty = empty || !wanted;
-        narrowed.merchants = &src->merchant;
-        narrowed.merchant_count = 1;
+    if (src->tenant.bounded) {
+        if (tl_tenant_narrow(&src->tenant, spec->merchants, spec->merchant_count, &scan->arena,
+                             &narrowed.merchants, &narrowed.merchant_count, st))
+            goto fail;
+        empty = empty || narrowed.merchant_count == 0;
     }
-    scan->all_merchants = narrowed.merchant_count == 0;
+    scan->all_merchants = narrowed.merchant_count == 0 && !src->tenant.bounded;
     const struct tl_view *view = tl_view_by_id(src->snapshot.version->schema, spec->table_id);
     if (view && empty) {
         narrowed.ts_min_us = 1;
@@ -942,17 +940,14 @@ void tl_snapshot_release(struct tl_snapshot *s)
 }
 
 enum tl_code tl_db_source_new(struct tally *db, const struct tl_snapshot *snapshot,
-                              bool one_merchant, int64_t merchant, struct tl_source **out,
+                              const struct tally_tenant *tenant, struct tl_source **out,
                               struct tl_status *st)
 {
     struct tl_db_source *s = calloc(1, sizeof(*s));
     if (!s)
         return TL_FAIL(st, TL_LIMIT, "no memory for a source");
-    *s = (struct tl_db_source){.source = {&source_vtab},
-                               .db = db,
-                               .snapshot = *snapshot,
-                               .one_merchant = one_merchant,
-                               .merchant = merchant};
+    *s = (struct tl_db_source){
+        .source = {&source_vtab}, .db = db, .snapshot = *snapshot, .tenant = *tenant};
     *out = &s->source;
     return TL_OK;
 }

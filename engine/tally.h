@@ -67,6 +67,17 @@ TALLY_API TL_CHECK enum tl_code tally_open(const char *dir, const struct tally_o
 /* Waits for batches in flight and running cursors' steps; flushes nothing (the log has it). */
 TALLY_API void tally_close(struct tally *db);
 
+/* ---- tenants ---- */
+
+enum { TALLY_TENANT_MERCHANTS_MAX = 1024 };
+
+/* Whose rows a session may read and a batch may hold. All zero: everybody's, for operators. */
+struct tally_tenant {
+    bool bounded;             /* these merchants' and no others */
+    uint32_t merchant_count;  /* of a bounded one; 0: nobody's */
+    const int64_t *merchants; /* ascending, distinct; borrowed by batches, copied by statements */
+};
+
 /* ---- append ---- */
 
 enum {
@@ -76,10 +87,11 @@ enum {
 };
 
 struct tally_batch {
-    struct tl_slice producer; /* who sends, at most 64 bytes; empty: never deduplicated */
-    uint64_t sequence;        /* of this batch; ascending per producer, from 1 */
-    struct tl_slice body;     /* an encoded tally.v1.Batch (docs/WIRE.md), borrowed until done */
-    bool import;              /* no bound on how far ts lies in the future */
+    struct tl_slice producer;   /* who sends, at most 64 bytes; empty: never deduplicated */
+    uint64_t sequence;          /* of this batch; ascending per producer, from 1 */
+    struct tl_slice body;       /* an encoded tally.v1.Batch (docs/WIRE.md), borrowed until done */
+    bool import;                /* no bound on how far ts lies in the future */
+    struct tally_tenant tenant; /* rows of other merchants are refused, each by its index */
 };
 
 enum { TALLY_REFUSALS_TOLD_MAX = 16 };
@@ -115,14 +127,13 @@ TALLY_API TL_CHECK enum tl_code tally_append_wait(struct tally *db, const struct
 /* ---- query ---- */
 
 struct tally_session {
-    const char *time_zone; /* NULL: UTC */
-    bool one_merchant;     /* the tenant: this merchant's rows and no others */
-    int64_t merchant;
-    uint64_t timeout_ms;      /* 0: the database's default; else at most that */
-    uint64_t memory_bytes;    /* the same */
-    uint64_t result_rows_max; /* 0: none */
-    uint32_t threads;         /* 0: the database's default */
-    uint32_t param_count;     /* types the client declared; kind TL_NULL: infer */
+    const char *time_zone;      /* NULL: UTC */
+    struct tally_tenant tenant; /* sees its merchants' rows and no others, and changes no tables */
+    uint64_t timeout_ms;        /* 0: the database's default; else at most that */
+    uint64_t memory_bytes;      /* the same */
+    uint64_t result_rows_max;   /* 0: none */
+    uint32_t threads;           /* 0: the database's default */
+    uint32_t param_count;       /* types the client declared; kind TL_NULL: infer */
     const struct tl_type *param_types;
 };
 

@@ -343,8 +343,8 @@ static void gather_batch(struct writer *w, struct group *g, struct tl_item *item
                                   .body = item->batch.body};
     enum tl_code rc = tl_batch_decode(r->body, table, &g->arena, &item->decoded, st);
     if (!rc)
-        rc = tl_batch_judge(&item->decoded, r->received_at_us, r->import, &g->arena, &refused,
-                            &r->refused_count, st);
+        rc = tl_batch_judge(&item->decoded, r->received_at_us, r->import, &item->batch.tenant,
+                            &g->arena, &refused, &r->refused_count, st);
     if (rc) {
         /* The arena is shared by the group: alone, the batch may fit. */
         if (rc == TL_LIMIT && g->count > 0 && strstr(st->text, db->ingest.name)) {

@@ -6,6 +6,7 @@
 #include "base/assert.h"
 #include "engine/slab.h"
 #include "engine/state.h"
+#include "engine/tally.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -54,7 +55,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint32_t count = 0;
     struct tl_memtable *m = NULL;
     if (!tl_batch_table(body, &name, &st) && !tl_batch_decode(body, table, &arena, &batch, &st) &&
-        !tl_batch_judge(&batch, 0, false, &arena, &refused, &count, &st) &&
+        !tl_batch_judge(&batch, 0, false, &(struct tally_tenant){.bounded = false}, &arena,
+                        &refused, &count, &st) &&
         !tl_memtable_new(table, 4, slabs, &m, &st)) {
         for (uint32_t i = 0; i < count; i++) {
             char text[200];

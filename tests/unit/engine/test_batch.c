@@ -8,11 +8,13 @@
 
 #include "base/text.h"
 #include "engine/state.h"
+#include "engine/tally.h"
 #include "tests/fixture/events.h"
 
 static struct tl_schema_store schemas;
 static const struct tl_table *events;
 static struct tl_slab_pool *slabs;
+static const struct tally_tenant everybody;
 
 static int setup(void **state)
 {
@@ -80,8 +82,8 @@ static void values_come_out_as_they_went_in(void **state)
             assert_int_equal(tl_batch_valid(column(&b, "duration_ms"), i), i > 0);
         }
         assert_false(column(&b, "country")->present);
-        assert_ok(&st,
-                  tl_batch_judge(&b, 1700000000000000LL, false, &arena, &refused, &count, &st));
+        assert_ok(&st, tl_batch_judge(&b, 1700000000000000LL, false, &everybody, &arena, &refused,
+                                      &count, &st));
         assert_int_equal(count, 0);
         tl_arena_deinit(&arena);
         tl_buffer_deinit(&body);
@@ -115,7 +117,8 @@ static void damaged_bodies_are_refused_or_still_safe(void **state)
             memcpy(copy, body.data, body.size);
             copy[at] ^= (uint8_t)mask;
             if (!tl_batch_decode(tl_slice_of(copy, body.size), events, &arena, &b, &st) &&
-                !tl_batch_judge(&b, INT64_MAX / 2, false, &arena, &refused, &count, &st)) {
+                !tl_batch_judge(&b, INT64_MAX / 2, false, &everybody, &arena, &refused, &count,
+                                &st)) {
                 assert_ok(&st, tl_memtable_new(events, 4, slabs, &m, &st));
                 assert_ok(&st, tl_memtable_apply(m, &b, refused, count, 1, 0, &arena, &st));
                 assert_int_equal(tl_memtable_rows(m), b.rows - count);

@@ -266,7 +266,8 @@ static void a_merchants_session_sees_that_merchant_alone(void **state)
     struct tl_status st = TL_STATUS_INIT;
     make_rows(rows, 50, 0);
     fx_append(f->db, "p", 1, rows, 50);
-    struct tally_session session = {.one_merchant = true, .merchant = 2};
+    static const int64_t two[] = {2};
+    struct tally_session session = {.tenant = {true, 1, two}};
     static const char *const sql[] = {
         "SELECT count(*) FROM events",
         "SELECT count(*) FROM events WHERE merchant_id = 1 OR merchant_id <> 1",
@@ -291,11 +292,83 @@ static void a_merchants_session_sees_that_merchant_alone(void **state)
     }
 }
 
+/* How many of all events a session sees. */
+static int64_t count_for(struct fixture *f, const struct tally_session *session, const char *sql)
+{
+    struct tl_status st = TL_STATUS_INIT;
+    struct tally_statement *statement;
+    struct tally_cursor *cursor;
+    struct tl_chunk chunk;
+    assert_ok(&st, tally_prepare(f->db, tl_slice_str(sql), session, &statement, &st));
+    assert_ok(&st, tally_bind(statement, NULL, 0, &cursor, &st));
+    assert_ok(&st, tally_step(cursor, &chunk, &st));
+    assert_int_equal(chunk.count, 1);
+    int64_t n = *(const int64_t *)chunk.columns[0].data;
+    tally_cursor_close(cursor);
+    tally_statement_close(statement);
+    return n;
+}
+
+static void a_tenant_of_several_merchants_sees_and_writes_these(void **state)
+{
+    struct fixture *f = *state;
+    struct fx_event rows[50]; /* ten of each of the merchants 1 … 5 */
+    struct tl_status st = TL_STATUS_INIT;
+    make_rows(rows, 50, 0);
+    static const int64_t some[] = {-7, 1, 4, 9};
+    struct tl_buffer body;
+    uint32_t refused = 0;
+    tl_buffer_init(&body, "body", 1 << 20);
+    fx_batch(&body, "events", rows, 50, true);
+    struct tally_batch batch = {.producer = tl_slice_str("p"),
+                                .sequence = 1,
+                                .body = tl_slice_of(body.data, body.size),
+                                .tenant = {true, 4, some}};
+    assert_ok(&st, tally_append_wait(f->db, &batch, &refused, &st));
+    assert_int_equal(refused, 30);
+    batch.sequence = 2;
+    batch.tenant = (struct tally_tenant){.bounded = true};
+    assert_ok(&st, tally_append_wait(f->db, &batch, &refused, &st));
+    assert_int_equal(refused, 50);
+    batch.sequence = 3;
+    batch.tenant = (struct tally_tenant){.bounded = false};
+    assert_ok(&st, tally_append_wait(f->db, &batch, &refused, &st));
+    assert_int_equal(refused, 0);
+    tl_buffer_deinit(&body);
+
+    const struct tally_session everybody = {.time_zone = NULL},
+                               nobody = {.tenant = {.bounded = true}},
+                               few = {.tenant = {true, 4, some}};
+    for (int stage = 0; stage < 3; stage++) {
+        assert_int_equal(count_for(f, &everybody, "SELECT count(*) FROM events"), 70);
+        assert_int_equal(count_for(f, &nobody, "SELECT count(*) FROM events"), 0);
+        assert_int_equal(count_for(f, &few, "SELECT count(*) FROM events"), 40);
+        assert_int_equal(
+            count_for(f, &few, "SELECT count(*) FROM events WHERE merchant_id IN (0, 1, 2)"), 20);
+        assert_int_equal(count_for(f, &few, "SELECT sum(events)::bigint FROM events_15m"), 40);
+        if (stage == 0)
+            assert_ok(&st, tally_flush(f->db, &st));
+        else
+            reopen(f);
+    }
+    struct tally_statement *statement;
+    struct tally_cursor *cursor;
+    assert_ok(&st, tally_prepare(f->db, tl_slice_str("ALTER TABLE events ADD COLUMN x BIGINT"),
+                                 &few, &statement, &st));
+    assert_code(&st, TL_INVALID, tally_bind(statement, NULL, 0, &cursor, &st));
+    tally_statement_close(statement);
+    struct tally_session wide = {.tenant = {true, TALLY_TENANT_MERCHANTS_MAX + 1, some}};
+    assert_code(&st, TL_LIMIT,
+                tally_prepare(f->db, tl_slice_str("SELECT 1"), &wide, &statement, &st));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(answers_stay_the_same_wherever_rows_lie, setup, teardown),
         cmocka_unit_test_setup_teardown(a_retry_is_stored_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_tenant_of_several_merchants_sees_and_writes_these, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(bad_rows_are_refused_and_the_others_go_on, setup, teardown),
         cmocka_unit_test_setup_teardown(tables_and_columns_are_added_while_rows_come, setup,
                                         teardown),
