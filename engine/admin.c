@@ -325,6 +325,11 @@ static void inspect_column(struct inspect *in, const struct tl_table *t, const s
     tl_buffer_printf(in->json, "}}");
 }
 
+static const char *grain_name(int64_t us)
+{
+    return us == TL_HOUR_US ? "hour" : us == TL_DAY_US ? "day" : "month";
+}
+
 static enum tl_code inspect_segment(void *context, struct tl_live_segment *s, struct tl_status *st)
 {
     struct inspect *in = context;
@@ -359,6 +364,14 @@ static enum tl_code inspect_segment(void *context, struct tl_live_segment *s, st
                 (unsigned long long)i->meta.provenance[1],
                 (unsigned long long)i->meta.provenance[2],
                 i->meta.provenance[1] > 0 ? (double)i->size / (double)i->meta.provenance[1] : 0.0);
+        if (!view && i->meta.level > 0)
+            tl_buffer_printf(in->json,
+                             ",\"partition\":\"%s\",\"start_us\":%lld,\"end_us\":%lld,"
+                             "\"partition_rows\":%llu",
+                             grain_name(i->meta.end_us - i->meta.start_us),
+                             (long long)i->meta.start_us, (long long)i->meta.end_us,
+                             (unsigned long long)(i->meta.provenance[3] ? i->meta.provenance[3]
+                                                                        : TL_PARTITION_ROWS));
         tl_buffer_printf(
             in->json,
             ",\"shard\":%u,\"level\":%u,\"rows\":%u,\"merchants\":%u,\"min_ts_us\":%lld,"
@@ -489,10 +502,11 @@ enum tl_code tally_status(struct tally *db, struct tl_buffer *json, struct tl_st
         tl_buffer_printf(
             json,
             ",\"columns\":%u,\"rows\":%llu,\"segments\":%llu,\"level0\":%llu,"
-            "\"segment_bytes\":%llu,\"memtable_rows\":%llu}",
+            "\"segment_bytes\":%llu,\"memtable_rows\":%llu,\"partition_rows\":%u}",
             table->info.column_count, (unsigned long long)(one.segment_rows + one.memtable_rows),
             (unsigned long long)one.segments, (unsigned long long)one.level0,
-            (unsigned long long)one.segment_bytes, (unsigned long long)one.memtable_rows);
+            (unsigned long long)one.segment_bytes, (unsigned long long)one.memtable_rows,
+            table->partition_rows ? table->partition_rows : TL_PARTITION_ROWS);
     }
     tl_buffer_printf(
         json,

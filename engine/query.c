@@ -235,6 +235,7 @@ enum tl_code tally_bind(struct tally_statement *s, const struct tl_vector *param
         case TL_STMT_ADD_COLUMN:
         case TL_STMT_CREATE_ROLLUP:
         case TL_STMT_DROP_VIEW:
+        case TL_STMT_SET_OPTIONS:
             rc = run_ddl(s, st);
             c->done = true;
             break;

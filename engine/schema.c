@@ -191,8 +191,8 @@ static uint32_t ids_taken(struct tl_type type)
 }
 
 enum tl_code tl_schema_create_table(struct tl_schema_store *s, const char *name,
-                                    const struct tl_column_def *defs, uint32_t count, uint32_t id,
-                                    struct tl_status *st)
+                                    const struct tl_column_def *defs, uint32_t count,
+                                    uint32_t partition_rows, uint32_t id, struct tl_status *st)
 {
     if (check_name("table", name, st))
         return st->code;
@@ -242,6 +242,7 @@ enum tl_code tl_schema_create_table(struct tl_schema_store *s, const char *name,
         (struct tl_table_info){.id = id, .name = copy, .column_count = count, .columns = columns};
     t->schema_version = 1;
     t->next_column_id = next_id;
+    t->partition_rows = partition_rows;
     if (table_derive(s, t, st))
         return st->code;
     return install(s, t, st);
@@ -326,7 +327,7 @@ enum tl_code tl_schema_create_events(struct tl_schema_store *s, struct tl_status
         {"event_id", {TL_TEXT, 0}, false},
         {"props", {TL_PROPS, 0}, false},
     };
-    return tl_schema_create_table(s, "events", defs, sizeof(defs) / sizeof(defs[0]), 1, st);
+    return tl_schema_create_table(s, "events", defs, sizeof(defs) / sizeof(defs[0]), 0, 1, st);
 }
 
 enum tl_code tl_schema_set_partition_rows(struct tl_schema_store *s, uint32_t table_id,

@@ -59,10 +59,11 @@ struct tl_schema_store {
 void tl_schema_store_init(struct tl_schema_store *s);
 void tl_schema_store_deinit(struct tl_schema_store *s);
 
-/* The version with one more table. `id` 0 takes the next free number. */
+/* The version with one more table. `partition_rows` 0: the default; `id` 0: the next free one. */
 TL_CHECK enum tl_code tl_schema_create_table(struct tl_schema_store *s, const char *name,
                                              const struct tl_column_def *defs, uint32_t count,
-                                             uint32_t id, struct tl_status *st);
+                                             uint32_t partition_rows, uint32_t id,
+                                             struct tl_status *st);
 /* The version in which the table has this number of rows to a partition; 0: the default. */
 TL_CHECK enum tl_code tl_schema_set_partition_rows(struct tl_schema_store *s, uint32_t table_id,
                                                    uint32_t rows, struct tl_status *st);

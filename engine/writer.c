@@ -441,7 +441,8 @@ static void gather_ddl(struct writer *w, struct group *g, struct tl_item *item)
     if (ddl->kind == TL_STMT_CREATE_TABLE) {
         if (t && ddl->if_not_exists)
             return;
-        if (tl_schema_create_table(&s->schemas, ddl->table_name, ddl->defs, ddl->def_count, 0, st))
+        if (tl_schema_create_table(&s->schemas, ddl->table_name, ddl->defs, ddl->def_count,
+                                   ddl->partition_rows, 0, st))
             return;
     } else {
         if (!t) {
@@ -449,10 +450,16 @@ static void gather_ddl(struct writer *w, struct group *g, struct tl_item *item)
             tl_status_sql(st, "42P01", 0);
             return;
         }
-        if (ddl->if_not_exists && tl_table_column(t, tl_slice_str(ddl->defs[0].name)) >= 0)
+        if (ddl->kind == TL_STMT_SET_OPTIONS) {
+            if (t->partition_rows == ddl->partition_rows)
+                return;
+            if (tl_schema_set_partition_rows(&s->schemas, t->info.id, ddl->partition_rows, st))
+                return;
+        } else if (ddl->if_not_exists && tl_table_column(t, tl_slice_str(ddl->defs[0].name)) >= 0) {
             return;
-        if (tl_schema_add_column(&s->schemas, t->info.id, &ddl->defs[0], st))
+        } else if (tl_schema_add_column(&s->schemas, t->info.id, &ddl->defs[0], st)) {
             return;
+        }
     }
     t = tl_schema_by_name(s->schemas.current, tl_slice_str(ddl->table_name));
     struct tl_buffer b;

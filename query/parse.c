@@ -1190,6 +1190,32 @@ static enum tl_code conv_column_def(struct conv *c, const ColumnDef *d, struct t
     return conv_type(c, d->typeName, &out->type);
 }
 
+/* WITH (tally.partition_rows = N), SET (…) and RESET (…): a table has no other option. */
+static enum tl_code conv_table_options(struct conv *c, const List *options, bool reset,
+                                       struct tl_ast_statement *out)
+{
+    for (uint32_t i = 0; i < LIST_COUNT(options); i++) {
+        const DefElem *d = LIST_AT(options, i);
+        int32_t at = position_of(c, d->location);
+        if (!d->defnamespace || strcmp(d->defnamespace, "tally") != 0 ||
+            strcmp(d->defname, "partition_rows") != 0)
+            return FAIL_AT(c, TL_INVALID, "22023", at,
+                           "the only option of a table is tally.partition_rows");
+        if (i > 0)
+            return FAIL_AT(c, TL_INVALID, "22023", at, "parameter \"%s\" specified more than once",
+                           d->defname);
+        if (reset)
+            continue;
+        if (!d->arg || nodeTag(d->arg) != T_Integer || intVal(d->arg) < 1 ||
+            intVal(d->arg) > TL_PARTITION_ROWS_MAX)
+            return FAIL_AT(c, TL_INVALID, "22023", at,
+                           "tally.partition_rows must be a number from 1 to %d",
+                           TL_PARTITION_ROWS_MAX);
+        out->partition_rows = (uint32_t)intVal(d->arg);
+    }
+    return TL_OK;
+}
+
 static enum tl_code conv_create(struct conv *c, const CreateStmt *s, struct tl_ast_statement *out)
 {
     out->kind = TL_STMT_CREATE_TABLE;
@@ -1202,8 +1228,9 @@ static enum tl_code conv_create(struct conv *c, const CreateStmt *s, struct tl_a
         return REFUSE(c, keyword_position(c, "partition", 0), "PARTITION");
     if (s->ofTypename)
         return REFUSE(c, keyword_position(c, "of", 0), "CREATE TABLE OF");
-    if (s->options)
-        return REFUSE(c, keyword_position(c, "with", 0), "CREATE TABLE WITH");
+    rc = conv_table_options(c, s->options, false, out);
+    if (rc)
+        return rc;
     if (s->oncommit != ONCOMMIT_NOOP || s->tablespacename || s->accessMethod || s->constraints)
         return REFUSE(c, out->table_position, "this option of CREATE TABLE");
     out->if_not_exists = s->if_not_exists;
@@ -1245,8 +1272,13 @@ static enum tl_code conv_alter(struct conv *c, const AlterTableStmt *s,
     const AlterTableCmd *cmd = LIST_AT(s->cmds, 0);
     if (LIST_COUNT(s->cmds) != 1)
         return REFUSE(c, out->table_position, "ALTER TABLE with more than one action");
+    if (cmd->subtype == AT_SetRelOptions || cmd->subtype == AT_ResetRelOptions) {
+        out->kind = TL_STMT_SET_OPTIONS;
+        return conv_table_options(c, (const List *)cmd->def, cmd->subtype == AT_ResetRelOptions,
+                                  out);
+    }
     if (cmd->subtype != AT_AddColumn || !cmd->def || nodeTag(cmd->def) != T_ColumnDef)
-        return REFUSE(c, out->table_position, "ALTER TABLE other than ADD COLUMN");
+        return REFUSE(c, out->table_position, "ALTER TABLE other than ADD COLUMN, SET and RESET");
     out->if_not_exists = cmd->missing_ok;
     out->column_count = 1;
     out->columns = tl_arena_calloc(c->arena, 1, sizeof(*out->columns), c->st);

@@ -28,7 +28,8 @@ enum {
     TL_SQL_DEPTH_MAX = 500,     /* depth of an expression's tree: each walker recurses this far */
     TL_SQL_SUBQUERIES_MAX = 32, /* nesting of SELECTs */
     TL_SQL_PARAMS_MAX = 65535,  /* what the PostgreSQL protocol can carry */
-    TL_SQL_TARGETS_MAX = 1664   /* PostgreSQL's MaxTupleAttributeNumber */
+    TL_SQL_TARGETS_MAX = 1664,  /* PostgreSQL's MaxTupleAttributeNumber */
+    TL_PARTITION_ROWS_MAX = 1000000000
 };
 
 enum tl_ast_kind {
@@ -147,7 +148,8 @@ struct tl_ast_statement {
     bool if_exists;     /* DROP */
     uint32_t column_count;
     struct tl_ast_column *columns;
-    uint32_t param_max; /* greatest $n seen */
+    uint32_t partition_rows; /* the option tally.partition_rows; 0: not given, or RESET */
+    uint32_t param_max;      /* greatest $n seen */
 };
 
 /* Reads one statement. `bytes_max` 0: TL_SQL_BYTES_MAX. */

@@ -78,11 +78,27 @@ static enum tl_code require_column(struct tl__binder *b, const struct tl_ast_sta
 static enum tl_code bind_create(struct tl__binder *b, const struct tl_ast_statement *s)
 {
     enum tl_code rc = bind_defs(b, s);
+    b->plan->partition_rows = s->partition_rows;
     if (!rc)
         rc = require_column(b, s, "merchant_id", TL_BIGINT, "BIGINT NOT NULL");
     if (!rc)
         rc = require_column(b, s, "ts", TL_TIMESTAMPTZ, "TIMESTAMPTZ NOT NULL");
     return rc;
+}
+
+static enum tl_code bind_set_options(struct tl__binder *b, const struct tl_ast_statement *s)
+{
+    const struct tl_table_info *table = b->catalog->vtab->table(b->catalog, s->table_name);
+    if (!table)
+        return TL__BIND_FAIL(b, TL_NOT_FOUND, "42P01", s->table_position,
+                             "relation \"%s\" does not exist", s->table_name);
+    if (table->materialized_view)
+        return TL__BIND_FAIL(b, TL_INVALID, "42809", s->table_position,
+                             "\"%s\" is a materialized view: it is partitioned as its table is",
+                             s->table_name);
+    b->plan->table_name = tl__keep(b, s->table_name);
+    b->plan->partition_rows = s->partition_rows;
+    return b->plan->table_name ? TL_OK : b->st->code;
 }
 
 static enum tl_code bind_add_column(struct tl__binder *b, const struct tl_ast_statement *s)
@@ -191,6 +207,8 @@ static enum tl_code bind_statement(struct tl__binder *b, const struct tl_ast_sta
         return bind_create(b, s);
     case TL_STMT_ADD_COLUMN:
         return bind_add_column(b, s);
+    case TL_STMT_SET_OPTIONS:
+        return bind_set_options(b, s);
     case TL_STMT_CREATE_ROLLUP:
         return tl__bind_rollup(b, s);
     case TL_STMT_DROP_VIEW:

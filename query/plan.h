@@ -154,7 +154,8 @@ enum tl_statement_kind {
     TL_STMT_ADD_COLUMN,
     TL_STMT_SHOW_TABLES,   /* SHOW TABLES; root is NULL */
     TL_STMT_CREATE_ROLLUP, /* `rollup`, if_not_exists */
-    TL_STMT_DROP_VIEW      /* table_name, if_exists */
+    TL_STMT_DROP_VIEW,     /* table_name, if_exists */
+    TL_STMT_SET_OPTIONS    /* ALTER TABLE … SET (…): table_name, partition_rows */
 };
 
 struct tl_column_def {
@@ -185,6 +186,7 @@ struct tl_plan {
     bool if_exists;
     uint32_t def_count;
     struct tl_column_def *defs;
+    uint32_t partition_rows; /* CREATE TABLE, SET_OPTIONS: tally.partition_rows; 0: the default */
     const struct tl_rollup_def *rollup; /* CREATE MATERIALIZED VIEW; id and positions are open */
 };
 
