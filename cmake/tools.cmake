@@ -54,3 +54,7 @@ target_link_libraries(bench_segment PRIVATE tl_tools)
 # Appends encoded batches in process and prints CPU time by thread (not installed).
 add_executable(bench_append tools/bench_append.c)
 target_link_libraries(bench_append PRIVATE tl_tools)
+
+# How long reads and durable writes wait beside flushes, merges and changes of schema (not installed).
+add_executable(bench_pauses tools/bench_pauses.c)
+target_link_libraries(bench_pauses PRIVATE tl_tools)
