@@ -55,6 +55,9 @@ static bool compacted_locked(struct tally *db, uint64_t seal, uint64_t *done, ui
                 *done += settled ? l->segments[i]->info.rows : 0;
             }
         }
+    const struct tl_merging *m = &db->merging[1];
+    if (m->active && m->requested && m->parts > 0 && *done < *total)
+        *done += m->rows * m->parts_done / m->parts;
     return all;
 }
 
@@ -67,6 +70,8 @@ enum tl_code tally_compact(struct tally *db,
     if (seal_and_flush(db, &seal, st) || tl_submit_and_wait(db, &item, st))
         return st->code;
     seal = item.position;
+    if (db->options.no_background) /* nobody else takes a cancellation back */
+        atomic_store_explicit(&db->merge_stop, false, memory_order_relaxed);
     pthread_mutex_lock(&db->version_lock);
     for (;;) {
         uint64_t done;
@@ -102,8 +107,9 @@ void tally_compact_cancel(struct tally *db)
     pthread_mutex_lock(&db->version_lock);
     if (db->request_count > 0) {
         db->cancelled_seal = db->requests[db->request_count - 1].seal;
-        /* relaxed: the reason is under the lock */
-        atomic_store_explicit(&db->merge_stop, true, memory_order_relaxed);
+        if (db->merging[1].active && db->merging[1].requested)
+            /* relaxed: the reason is under the lock */
+            atomic_store_explicit(&db->merge_stop, true, memory_order_relaxed);
         tl_db_changed_locked(db);
     }
     pthread_mutex_unlock(&db->version_lock);

@@ -6,19 +6,26 @@
  * the manifest, and the last one's transaction removes the inputs and adds all parts at once, so
  * that readers see the merge whole or not at all. What was noted is found again after a restart.
  *
- * Two merges can be under way: one of level 0, which always goes first, so that flushes never wait
- * for a large merge of runs longer than for one of its parts, and one of runs.
+ * Two merges can be under way, each on a thread of its own: one of level 0, so that flushes never
+ * wait for a large merge of runs, and one of runs.
  *
  * Numbers: a merge of level 0 is numbered by the last seal that it takes, a merge of runs by a
  * count per (table, shard), so that packs are named by what they hold, not by when they were
  * written.
  *
- * Bounds: memory by the budget "merge memory"; a part that does not fit is cut into four. Disk: the
- * inputs of the merges under way stay until they are replaced, hence at most the output of the
- * largest merge of level 0 and of the largest merge of runs beside what is live.
+ * Bounds: memory by the budgets "merge memory" and "level-0 merge memory"; a part that does not fit
+ * is cut into four. Disk: the inputs of the merges under way stay until they are replaced, hence at
+ * most the output of the largest merge of level 0 and of the largest merge of runs beside what is
+ * live.
  *
- * Cancelling ends the part that runs, which leaves no file, within some milliseconds; merging goes
- * on with that part when it is wanted again.
+ * Cancelling puts requests off: the part that runs ends within some milliseconds and leaves no
+ * file, the parts before it are kept, and merging goes on from there when there is a newer request,
+ * when the database is opened again, or when runs have piled up so that reads would suffer. So what
+ * becomes of the segments does not depend on who cancelled what, only when it does.
+ *
+ * Locks: `lock` of the merger while a merge is chosen, before all others; a merge that was begun
+ * belongs to its thread. Finished parts: changed under manifest_lock and version_lock, read under
+ * one of the two.
  */
 #include <stdlib.h>
 
@@ -48,6 +55,9 @@ struct work {
 };
 
 struct tl_merger {
+    pthread_mutex_t lock;
+    pthread_cond_t rollups_ended;
+    bool rollups; /* live segments are being replaced by like ones: no merge may begin */
     struct work level0, runs;
     uint32_t turn; /* the machine that merged runs last, so that all get theirs */
 };
@@ -55,7 +65,11 @@ struct tl_merger {
 enum tl_code tl_merger_new(struct tally *db, struct tl_status *st)
 {
     db->merger = calloc(1, sizeof(*db->merger));
-    return db->merger ? TL_OK : TL_FAIL(st, TL_LIMIT, "no memory for the merger");
+    if (!db->merger)
+        return TL_FAIL(st, TL_LIMIT, "no memory for the merger");
+    pthread_mutex_init(&db->merger->lock, NULL);
+    pthread_cond_init(&db->merger->rollups_ended, NULL);
+    return TL_OK;
 }
 
 static void work_forget_rollups(struct work *w)
@@ -68,6 +82,22 @@ static void work_forget_rollups(struct work *w)
     w->has_rollups = NULL;
 }
 
+/* What status and progress say of a merge. */
+static void work_tell(struct tally *db, const struct work *w)
+{
+    pthread_mutex_lock(&db->version_lock);
+    db->merging[w->runs] = (struct tl_merging){.active = w->active,
+                                               .requested = w->requested,
+                                               .table_id = w->table_id,
+                                               .shard = w->shard,
+                                               .rows = w->input_rows,
+                                               .parts = w->plan.part_count,
+                                               .parts_done = w->next_part,
+                                               .begun_ns = w->begun_ns};
+    tl_db_changed_locked(db);
+    pthread_mutex_unlock(&db->version_lock);
+}
+
 static void work_end(struct work *w)
 {
     work_forget_rollups(w);
@@ -76,6 +106,14 @@ static void work_end(struct work *w)
     free(w->inputs);
     tl_merge_plan_deinit(&w->plan);
     *w = (struct work){.active = false};
+}
+
+static void work_over(struct tally *db, struct work *w)
+{
+    bool runs = w->runs;
+    work_end(w);
+    w->runs = runs;
+    work_tell(db, w);
 }
 
 void tl_merger_free(struct tally *db)
@@ -89,6 +127,8 @@ void tl_merger_free(struct tally *db)
     free(db->done_parts);
     db->done_parts = NULL;
     db->done_part_count = 0;
+    pthread_cond_destroy(&db->merger->rollups_ended);
+    pthread_mutex_destroy(&db->merger->lock);
     free(db->merger);
     db->merger = NULL;
 }
@@ -289,11 +329,13 @@ static enum tl_code work_cut(struct tally *db, struct work *w, struct tl_status 
         return TL_FAIL(st, TL_LIMIT, "no memory for the parts of a merge");
     struct tl_pack_id id = {
         .kind = TL_PACK_MERGE, .table = w->table_id, .shard = w->shard, .number = 0};
+    pthread_mutex_lock(&db->version_lock);
     for (w->next_part = 0; w->next_part + 1 < w->plan.part_count; w->next_part++) {
         id.number = tl_merge_pack_number(w->sequence, w->runs, w->next_part);
         if (!tl_merge_part_is_kept(db, &id))
             break;
     }
+    pthread_mutex_unlock(&db->version_lock);
     return TL_OK;
 }
 
@@ -325,6 +367,22 @@ static enum tl_code work_partitions(struct work *w, const struct view *v, const 
     return st->code;
 }
 
+/* What the plan of a merge was cut by, of which the first part is finished; 0: none is. */
+static uint64_t kept_part_rows(struct tally *db, uint32_t table_id, uint32_t shard, bool runs,
+                               uint64_t sequence)
+{
+    uint64_t rows = 0;
+    pthread_mutex_lock(&db->version_lock);
+    for (uint32_t i = 0; i < db->done_part_count; i++) {
+        const struct tl_pack_id *id = &db->done_parts[i].pack->id;
+        if (id->table == table_id && id->shard == shard &&
+            id->number == tl_merge_pack_number(sequence, runs, 0))
+            rows = db->done_parts[i].part_rows;
+    }
+    pthread_mutex_unlock(&db->version_lock);
+    return rows;
+}
+
 static enum tl_code work_begin(struct tally *db, struct work *w, const struct view *v,
                                const struct machine *m, struct tl_policy_step *step,
                                struct tl_status *st)
@@ -334,7 +392,7 @@ static enum tl_code work_begin(struct tally *db, struct work *w, const struct vi
                        .shard = m->state.shard,
                        .after = m->state,
                        .requested = step->request > 0,
-                       .part_rows = TL_PART_ROWS,
+                       .part_rows = db->options.merge_part_rows,
                        .begun_ns = tl_clock_mono_ns(db->clock)};
     for (uint32_t i = 0; !w->runs && i < step->count; i++)
         step->inputs[i] = i;
@@ -347,15 +405,12 @@ static enum tl_code work_begin(struct tally *db, struct work *w, const struct vi
     } else {
         w->sequence = w->after.level0_seal = w->meta.provenance[1];
     }
-    for (uint32_t i = 0; i < db->done_part_count; i++) {
-        const struct tl_pack_id *id = &db->done_parts[i].pack->id;
-        if (id->table == w->table_id && id->shard == w->shard &&
-            id->number == tl_merge_pack_number(w->sequence, w->runs, 0))
-            w->part_rows = db->done_parts[i].part_rows;
-    }
+    uint64_t part_rows = kept_part_rows(db, w->table_id, w->shard, w->runs, w->sequence);
+    w->part_rows = part_rows ? part_rows : w->part_rows;
     if (work_partitions(w, v, m, step->grain_us, st) || work_cut(db, w, st))
         goto fail;
     w->active = true;
+    work_tell(db, w);
     return TL_OK;
 fail:
     work_end(w);
@@ -368,9 +423,16 @@ static enum tl_code finish_requests(struct tally *db, struct tl_merge_state *con
 {
     struct tl_buffer edits;
     tl_buffer_init(&edits, "manifest transaction of requests", TL_MANIFEST_EDIT_BYTES_MAX);
-    for (uint32_t i = 0; i < count; i++)
-        tl_edit_merge(&edits, done[i]);
     pthread_mutex_lock(&db->manifest_lock);
+    pthread_mutex_lock(&db->version_lock);
+    for (uint32_t i = 0; i < count; i++) {
+        /* Level 0 may have come further than `done` knows. */
+        const struct tl_merge_state *m = tl_merge_state_get(db, done[i]->table_id, done[i]->shard);
+        tl_assert(m != NULL);
+        done[i]->level0_seal = m->level0_seal;
+        tl_edit_merge(&edits, done[i]);
+    }
+    pthread_mutex_unlock(&db->version_lock);
     if (!tl_manifest_commit(db, &edits, st)) {
         pthread_mutex_lock(&db->version_lock);
         for (uint32_t i = 0; i < count; i++) {
@@ -389,35 +451,32 @@ static enum tl_code finish_requests(struct tally *db, struct tl_merge_state *con
     return st->code;
 }
 
-/* Requests were cancelled: no machine goes on with them. */
-static enum tl_code cancel_requests(struct tally *db, uint64_t seal, struct tl_status *st)
+/* Have the requests been put off, and does nothing force them? */
+static bool put_off(struct tally *db, const struct machine *m)
 {
-    struct work *w = &db->merger->runs;
-    struct view v;
-    if (view_take(db, &v, st))
-        return st->code;
-    struct tl_merge_state **done = calloc((size_t)v.count + 1, sizeof(struct tl_merge_state *));
-    uint32_t count = 0;
-    if (!done) {
-        TL_FAIL(st, TL_LIMIT, "no memory to cancel a request");
-    } else {
-        for (uint32_t i = 0; i < v.count; i++) {
-            struct tl_merge_state *m = &v.machines[i].state;
-            if (m->compacted_seal >= seal)
-                continue;
-            m->compacted_seal = seal;
-            if (w->active && w->requested && w->table_id == m->table_id && w->shard == m->shard)
-                m->next_number++; /* what was made of it is of no use */
-            done[count++] = m;
-        }
-        if (w->active && w->requested)
-            work_end(w);
-        if (count > 0)
-            TL_IGNORE(finish_requests(db, done, count, st));
+    pthread_mutex_lock(&db->version_lock);
+    bool cancelled = db->compact_seal <= db->cancelled_seal;
+    pthread_mutex_unlock(&db->version_lock);
+    uint32_t runs = 0;
+    for (uint32_t i = m->list->level0_count; cancelled && i < m->run_count; i++) {
+        runs = i > 0 && m->runs[i - 1].start_us == m->runs[i].start_us &&
+                       m->runs[i - 1].end_us == m->runs[i].end_us
+                   ? runs + 1
+                   : 1;
+        if (runs > TL_RUNS_MAX)
+            return false;
     }
-    free(done);
-    view_free(&v);
-    return st->code;
+    return cancelled;
+}
+
+/* A request that was put off while its merge ran: what is finished of it is kept. */
+static void put_off_active(struct tally *db, struct work *w)
+{
+    pthread_mutex_lock(&db->version_lock);
+    bool cancelled = db->compact_seal <= db->cancelled_seal;
+    pthread_mutex_unlock(&db->version_lock);
+    if (w->active && w->requested && cancelled)
+        work_over(db, w);
 }
 
 /* ---- choosing ---- */
@@ -448,12 +507,19 @@ static enum tl_code begin_runs(struct tally *db, const struct view *v, bool *did
     uint32_t done_count = 0;
     if (!done)
         return TL_FAIL(st, TL_LIMIT, "no memory to look for merges");
+    /* A merge that was begun before goes first, so that parts of one alone wait on the disk. */
+    for (uint32_t i = 0; i < v->count; i++)
+        if (kept_part_rows(db, v->machines[i].state.table_id, v->machines[i].state.shard, true,
+                           v->machines[i].state.next_number))
+            db->merger->turn = i;
     for (uint32_t i = 0; i < v->count; i++) {
         uint32_t at = (db->merger->turn + i) % v->count;
         struct machine *m = &v->machines[at];
         struct tl_policy_state state = policy_of(v, m);
         tl_policy_runs(&state, &step);
         if (step.kind == TL_POLICY_MERGE) {
+            if (step.request > 0 && put_off(db, m))
+                continue;
             db->merger->turn = at + 1;
             TL_IGNORE(work_begin(db, &db->merger->runs, v, m, &step, st));
             done_count = 0;
@@ -474,6 +540,16 @@ static enum tl_code begin_runs(struct tally *db, const struct view *v, bool *did
 }
 
 /* ---- doing it ---- */
+
+static struct tl_budget *memory_of(struct tally *db, const struct work *w)
+{
+    return w->runs ? &db->merge_memory : &db->level0_memory;
+}
+
+static const _Atomic bool *stop_of(const struct tally *db, const struct work *w)
+{
+    return w->runs ? &db->merge_stop : &db->closing;
+}
 
 static enum tl_code merge_part(struct tally *db, struct work *w, struct tl_live_pack **out,
                                struct tl_status *st)
@@ -501,8 +577,8 @@ static enum tl_code merge_part(struct tally *db, struct work *w, struct tl_live_
         count += in->lo < in->hi;
     }
     struct tl_merge_options options = {.pack = TL_PACK_OPTIONS_COLD,
-                                       .budget = &db->merge_memory,
-                                       .cancel = &db->merge_stop,
+                                       .budget = memory_of(db, w),
+                                       .cancel = stop_of(db, w),
                                        .progress_values = &db->merge_values,
                                        .leave_others = true};
     options.pack.omit_empty = true;
@@ -526,7 +602,10 @@ static enum tl_code keep_part(struct tally *db, struct work *w, struct tl_live_p
     tl_buffer_init(&edits, "manifest transaction of a part", TL_MANIFEST_EDIT_BYTES_MAX);
     tl_edit_part(&edits, pack, w->part_rows);
     pthread_mutex_lock(&db->manifest_lock);
-    if (!tl_merge_part_keep(db, pack, w->part_rows, st) && !tl_manifest_commit(db, &edits, st))
+    pthread_mutex_lock(&db->version_lock);
+    TL_IGNORE(tl_merge_part_keep(db, pack, w->part_rows, st));
+    pthread_mutex_unlock(&db->version_lock);
+    if (st->code == TL_OK && !tl_manifest_commit(db, &edits, st))
         TL_IGNORE(tl_manifest_roll(db, st));
     pthread_mutex_unlock(&db->manifest_lock);
     tl_buffer_deinit(&edits);
@@ -539,13 +618,16 @@ static struct tl_live_pack *part_pack(struct tally *db, const struct work *w, ui
 {
     if (part + 1 == w->plan.part_count)
         return last;
+    struct tl_live_pack *pack = NULL;
     uint64_t number = tl_merge_pack_number(w->sequence, w->runs, part);
-    for (uint32_t i = 0; i < db->done_part_count; i++) {
+    pthread_mutex_lock(&db->version_lock);
+    for (uint32_t i = 0; i < db->done_part_count && !pack; i++) {
         const struct tl_pack_id *id = &db->done_parts[i].pack->id;
         if (id->table == w->table_id && id->shard == w->shard && id->number == number)
-            return db->done_parts[i].pack;
+            pack = db->done_parts[i].pack;
     }
-    return NULL;
+    pthread_mutex_unlock(&db->version_lock);
+    return pack; /* kept until this merge is installed */
 }
 
 static enum tl_code part_rollups(struct tally *db, struct work *w, uint32_t part,
@@ -553,7 +635,7 @@ static enum tl_code part_rollups(struct tally *db, struct work *w, uint32_t part
 {
     if (!pack || w->has_rollups[part])
         return TL_OK;
-    if (tl_rollups_make(db, tl_db_schema(db), pack, 0, &db->merge_stop, &w->rollups[part], st)) {
+    if (tl_rollups_make(db, tl_db_schema(db), pack, 0, stop_of(db, w), &w->rollups[part], st)) {
         tl_rollups_free(&w->rollups[part]);
         return st->code;
     }
@@ -678,12 +760,18 @@ static enum tl_code cut_smaller(struct tally *db, struct work *w, struct tl_stat
                                   .shard = w->shard,
                                   .next_number = w->runs ? w->sequence + 1 : 0,
                                   .level0_seal = w->runs ? 0 : w->sequence};
+    pthread_mutex_lock(&db->manifest_lock);
+    pthread_mutex_lock(&db->version_lock);
     tl_merge_parts_settle(db, &gone);
+    pthread_mutex_unlock(&db->version_lock);
+    pthread_mutex_unlock(&db->manifest_lock);
     tl_db_log(db, TL_LEVEL_WARN, "merge_smaller_parts", "parts of %llu rows: %s",
               (unsigned long long)w->part_rows, st->text);
     tl_status_clear(st);
     if (work_cut(db, w, st))
-        work_end(w);
+        work_over(db, w);
+    else
+        work_tell(db, w);
     return st->code;
 }
 
@@ -691,7 +779,7 @@ static enum tl_code work_go_on(struct tally *db, struct work *w, struct tl_statu
 {
     struct tl_live_pack *pack = NULL;
     if (merge_part(db, w, &pack, st)) {
-        if (st->code == TL_LIMIT && strstr(st->text, db->merge_memory.name) &&
+        if (st->code == TL_LIMIT && strstr(st->text, memory_of(db, w)->name) &&
             w->part_rows / 4 >= TL_PART_ROWS_MIN)
             return cut_smaller(db, w, st);
         return st->code;
@@ -704,17 +792,61 @@ static enum tl_code work_go_on(struct tally *db, struct work *w, struct tl_statu
         if (pack)
             atomic_store_explicit(&pack->obsolete, true, memory_order_relaxed);
     } else if (!last) {
-        if (!pack || !keep_part(db, w, pack, st))
+        if (!pack || !keep_part(db, w, pack, st)) {
             w->next_part++;
+            work_tell(db, w);
+        }
     } else if (!install(db, w, pack, st)) {
         count_merge(db, w);
-        work_end(w);
+        work_over(db, w);
     }
     tl_live_pack_unref(pack);
     return st->code;
 }
 
-enum tl_code tl_merge_step(struct tally *db, bool level0_only, bool *did, struct tl_status *st)
+/* ---- the threads ---- */
+
+static enum tl_code step_level0(struct tally *db, bool *did, struct tl_status *st)
+{
+    struct tl_merger *g = db->merger;
+    *did = false;
+    if (!g->level0.active) {
+        struct view v;
+        pthread_mutex_lock(&g->lock);
+        while (g->rollups)
+            pthread_cond_wait(&g->rollups_ended, &g->lock);
+        if (!view_take(db, &v, st)) {
+            TL_IGNORE(begin_level0(db, &v, st));
+            view_free(&v);
+        }
+        pthread_mutex_unlock(&g->lock);
+    }
+    if (st->code == TL_OK && g->level0.active) {
+        *did = true;
+        TL_IGNORE(work_go_on(db, &g->level0, st));
+    }
+    return st->code;
+}
+
+static enum tl_code step_rollups(struct tally *db, bool *did, struct tl_status *st)
+{
+    struct tl_merger *g = db->merger;
+    /* It replaces live segments by like ones, hence not while a merge knows them. */
+    pthread_mutex_lock(&g->lock);
+    bool may = !g->level0.active;
+    g->rollups = may;
+    pthread_mutex_unlock(&g->lock);
+    if (!may)
+        return TL_OK;
+    TL_IGNORE(tl_rollup_step(db, did, st));
+    pthread_mutex_lock(&g->lock);
+    g->rollups = false;
+    pthread_cond_signal(&g->rollups_ended);
+    pthread_mutex_unlock(&g->lock);
+    return st->code;
+}
+
+static enum tl_code step_runs(struct tally *db, bool *did, struct tl_status *st)
 {
     struct tl_merger *g = db->merger;
     *did = false;
@@ -725,23 +857,27 @@ enum tl_code tl_merge_step(struct tally *db, bool level0_only, bool *did, struct
         if (st->code)
             return st->code;
     }
-    if (!g->level0.active) {
+    put_off_active(db, &g->runs);
+    if (!g->runs.active) {
         struct view v;
-        if (view_take(db, &v, st))
-            return st->code;
-        TL_IGNORE(begin_level0(db, &v, st));
-        if (st->code == TL_OK && !g->level0.active && !level0_only && !g->runs.active)
+        pthread_mutex_lock(&g->lock);
+        if (!view_take(db, &v, st)) {
             TL_IGNORE(begin_runs(db, &v, did, st));
-        view_free(&v);
+            view_free(&v);
+        }
+        pthread_mutex_unlock(&g->lock);
     }
-    struct work *w = g->level0.active ? &g->level0 : &g->runs;
-    if (st->code == TL_OK && w->active && (!level0_only || w == &g->level0)) {
+    if (st->code == TL_OK && g->runs.active) {
         *did = true;
-        TL_IGNORE(work_go_on(db, w, st));
-    } else if (st->code == TL_OK && !*did && !level0_only) {
-        /* It replaces live segments by like ones, hence not while a merge knows them. */
-        return tl_rollup_step(db, did, st);
+        return work_go_on(db, &g->runs, st);
     }
+    return st->code || *did ? st->code : step_rollups(db, did, st);
+}
+
+enum tl_code tl_merge_step(struct tally *db, bool level0_only, bool *did, struct tl_status *st)
+{
+    if (!step_level0(db, did, st) && !*did && !level0_only)
+        TL_IGNORE(step_runs(db, did, st));
     if (st->code)
         tl_status_wrap(st, "merging segments");
     return st->code;
@@ -760,27 +896,23 @@ static void wait_for_change(struct tally *db, uint64_t seen, bool briefly)
     pthread_mutex_unlock(&db->version_lock);
 }
 
-void tl_merger_main(void *arg)
+static void merger_loop(struct tally *db, bool runs,
+                        enum tl_code (*step)(struct tally *, bool *, struct tl_status *))
 {
-    struct tally *db = arg;
-    uint64_t cancelled = 0;
     for (;;) {
         struct tl_status st = TL_STATUS_INIT;
         bool did = false;
         pthread_mutex_lock(&db->version_lock);
         uint64_t seen = db->generation; /* what changes from here on is looked at again */
-        uint64_t cancel = db->cancelled_seal;
         bool stop = atomic_load_explicit(&db->closing, memory_order_relaxed) ||
                     atomic_load_explicit(&db->poisoned, memory_order_relaxed);
-        if (!stop) /* relaxed: what asked for it is under the lock */
+        if (!stop && runs) /* relaxed: what asked for it is under the lock */
             atomic_store_explicit(&db->merge_stop, false, memory_order_relaxed);
         pthread_mutex_unlock(&db->version_lock);
         if (stop)
             return;
-        if (cancel > cancelled && !cancel_requests(db, cancel, &st))
-            cancelled = cancel;
-        if (st.code == TL_OK)
-            TL_IGNORE(tl_merge_step(db, false, &did, &st));
+        if (step(db, &did, &st))
+            tl_status_wrap(&st, "merging segments");
         switch (st.code) {
         case TL_OK:
         case TL_CANCELLED:
@@ -801,4 +933,14 @@ void tl_merger_main(void *arg)
             return;
         }
     }
+}
+
+void tl_merger_main(void *arg)
+{
+    merger_loop(arg, true, step_runs);
+}
+
+void tl_level0_merger_main(void *arg)
+{
+    merger_loop(arg, false, step_level0);
 }

@@ -4,7 +4,7 @@
  * Threads and what each owns:
  *   log thread   `state`, `log`, the writer's groups, the reject file
  *   flusher      one seal at a time: memtables to a level-0 pack
- *   merger       one merge at a time
+ *   mergers      one merge of level 0, and one of runs, at a time
  *   callers      queries over snapshots, submissions into the queue
  *
  * Shared and mutable, with its lock: the submission queue (queue_lock) · the manifest, and which
@@ -109,6 +109,15 @@ struct tl_compact_request {
     } * tables; /* owned */
 };
 
+/* What a merge that is under way has come to. */
+struct tl_merging {
+    bool active, requested;
+    uint32_t table_id, shard;
+    uint64_t rows;
+    uint32_t parts, parts_done;
+    uint64_t begun_ns;
+};
+
 /* A finished part of a merge that is not installed yet. */
 struct tl_done_part {
     struct tl_live_pack *pack;
@@ -146,21 +155,22 @@ struct tally {
     int64_t flushed_log_time_us;
     struct tl_producers flushed_producers; /* windows as of the last flush: the manifest's */
     uint64_t compact_seal;                 /* of the newest request */
-    uint64_t cancelled_seal;               /* requests up to this seal were cancelled */
+    uint64_t cancelled_seal;               /* requests up to this seal are put off */
     struct tl_compact_request *requests;   /* not fulfilled by all, ascending */
     uint32_t request_count;
     struct tl_merge_state *merges;
     uint32_t merge_count;
     struct tl_merger *merger;        /* compact.c */
-    struct tl_done_part *done_parts; /* by pack number; the merger's */
+    struct tl_done_part *done_parts; /* changed under manifest_lock, too */
     uint32_t done_part_count;
+    struct tl_merging merging[2]; /* of level 0, of runs */
     struct tl_status poison;
     _Atomic bool poisoned;
     _Atomic bool closing;
     _Atomic uint64_t trim_to;      /* for the log thread */
     _Atomic uint64_t merge_values; /* progress of the merge that runs */
-    _Atomic bool merge_stop; /* ends the merge that runs: closing, or a request was cancelled */
-    struct tl_budget merge_memory; /* of the merge that runs */
+    _Atomic bool merge_stop;       /* ends the merge of runs: closing, or a request was cancelled */
+    struct tl_budget merge_memory, level0_memory; /* of the merges of runs, of level 0 */
 
     pthread_mutex_t queue_lock;
     pthread_cond_t queue_changed;
@@ -168,7 +178,7 @@ struct tally {
     uint32_t queue_count;
     uint64_t queue_bytes;
 
-    struct tl_thread log_thread, flush_thread, merge_thread;
+    struct tl_thread log_thread, flush_thread, merge_thread, level0_thread;
     struct tl_file *rejects;
     uint64_t rejects_size;
     pthread_mutex_t cursors_lock;
@@ -205,15 +215,16 @@ void tl_seal_push(struct tally *db, struct tl_seal *seal); /* takes the seal */
 /* compact.c */
 TL_CHECK enum tl_code tl_merger_new(struct tally *db, struct tl_status *st);
 void tl_merger_free(struct tally *db);
-void tl_merger_main(void *arg); /* the database */
-/* One part of one merge, if there is one to do; with `level0_only`, only what level 0 needs. The
- * merger's thread, or the one that has no merger beside it. */
+void tl_merger_main(void *arg);        /* the database; merges runs */
+void tl_level0_merger_main(void *arg); /* the same of level 0 */
+/* One part of one merge, if there is one to do; with `level0_only`, only what level 0 needs. For
+ * who has no mergers beside it. */
 TL_CHECK enum tl_code tl_merge_step(struct tally *db, bool level0_only, bool *did,
                                     struct tl_status *st);
 /* Would a flush of the seal give a shard more than TL_LEVEL0_MAX level-0 segments? */
 bool tl_level0_is_full(struct tally *db, const struct tl_seal *seal);
 
-/* merge_state.c: what is kept of merges; under version_lock, parts by the merger alone */
+/* merge_state.c: what is kept of merges; under version_lock */
 struct tl_merge_state *tl_merge_state_get(struct tally *db, uint32_t table_id, uint32_t shard);
 /* A request as of `schema`; one that is not newer than the last is ignored. */
 TL_CHECK enum tl_code tl_request_add(struct tally *db, uint64_t seal, int64_t log_time_us,

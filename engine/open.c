@@ -19,6 +19,7 @@
 
 #include "base/assert.h"
 #include "engine/db_int.h"
+#include "engine/merge_plan.h"
 #include "engine/rollup.h"
 
 enum { DEFAULT_SHARDS = 8, SHARDS_MAX = 256, LOAD_TRIES = 8 };
@@ -100,6 +101,7 @@ static enum tl_code take_options(struct tally *db, const struct tally_options *g
     o->shards = o->shards ? o->shards : DEFAULT_SHARDS;
     o->memory_bytes = o->memory_bytes ? o->memory_bytes : DEFAULT_MEMORY;
     o->rejects_bytes = o->rejects_bytes ? o->rejects_bytes : DEFAULT_REJECTS;
+    o->merge_part_rows = o->merge_part_rows ? o->merge_part_rows : TL_PART_ROWS;
     o->seal_age_ms = o->seal_age_ms ? o->seal_age_ms : DEFAULT_SEAL_AGE;
     o->query_threads = o->query_threads ? o->query_threads : tl_thread_cpu_count();
     o->query_memory_bytes = o->query_memory_bytes ? o->query_memory_bytes : o->memory_bytes / 4;
@@ -402,7 +404,7 @@ static enum tl_code recover(struct tally *db, struct tl_status *st)
     return TL_OK;
 }
 
-/* Both stand back behind the log, the loop and queries: were they to fall behind, the log thread
+/* They stand back behind the log, the loop and queries: were they to fall behind, the log thread
  * waits for them and their turn comes (TL_PENDING_SEALS_MAX, TL_LEVEL0_MAX). */
 static void flusher(void *db)
 {
@@ -414,6 +416,12 @@ static void merger(void *db)
 {
     tl_thread_stand_back(8);
     tl_merger_main(db);
+}
+
+static void level0_merger(void *db)
+{
+    tl_thread_stand_back(4);
+    tl_level0_merger_main(db);
 }
 
 static enum tl_code start_threads(struct tally *db, struct tl_status *st)
@@ -428,6 +436,8 @@ static enum tl_code start_threads(struct tally *db, struct tl_status *st)
     if (db->options.no_background)
         return TL_OK;
     if (tl_thread_start(&db->flush_thread, "tally-flush", flusher, db, st))
+        return st->code;
+    if (tl_thread_start(&db->level0_thread, "tally-level0", level0_merger, db, st))
         return st->code;
     return tl_thread_start(&db->merge_thread, "tally-merge", merger, db, st);
 }
@@ -450,6 +460,8 @@ enum tl_code tally_open(const char *dir, const struct tally_options *options, st
         goto fail;
     tl_budget_init(&db->memory, "server memory", db->options.memory_bytes / 8 * 3, NULL);
     tl_budget_init(&db->merge_memory, "merge memory", db->options.memory_bytes / 8, &db->memory);
+    tl_budget_init(&db->level0_memory, "level-0 merge memory", db->options.memory_bytes / 16,
+                   &db->memory);
     tl_budget_init(&db->ingest, "ingest memory", db->options.memory_bytes / 8, &db->memory);
     if (tl_cache_new(db->options.memory_bytes / 4, &db->cache, st))
         goto fail;
@@ -483,6 +495,7 @@ void tally_close(struct tally *db)
     tl_thread_join(&db->log_thread);
     tl_thread_join(&db->flush_thread);
     tl_thread_join(&db->merge_thread);
+    tl_thread_join(&db->level0_thread);
     tl_pool_free(db->pool);
     for (struct tl_seal *s = db->seals, *next; s; s = next) {
         next = s->next;

@@ -54,6 +54,7 @@ struct tally_options {
     const char *io;               /* "auto", "uring", "posix"; NULL: auto */
     struct tl_io *io_door;        /* instead of a directory (tests); borrowed */
     const struct tl_clock *clock; /* NULL: the system's */
+    uint64_t merge_part_rows;     /* rows of a part of a merge, about; 0: 1,048,576 (tests) */
     bool no_background;           /* flush and compaction run only when asked for (tests) */
     /* Called during recovery with rows replayed and bytes left, on the opening thread. */
     void (*progress)(void *arg, uint64_t rows, uint64_t bytes_done, uint64_t bytes_total);
@@ -175,7 +176,8 @@ TALLY_API TL_CHECK enum tl_code tally_compact(struct tally *db,
                                               void (*progress)(void *arg, uint64_t rows_done,
                                                                uint64_t rows_total),
                                               void *arg, struct tl_status *st);
-/* Ends all such compactions: they answer TL_CANCELLED. What is merged stays merged. */
+/* Ends all such compactions: they answer TL_CANCELLED. What is merged stays merged, and the rest is
+ * put off: until the next tally_compact or tally_open, or until reads would suffer. */
 TALLY_API void tally_compact_cancel(struct tally *db);
 /* Checks every checksum and invariant of log, manifest and packs. Appends a JSON report; TL_CORRUPT
  * with the first finding when there is one. */

@@ -364,14 +364,14 @@ static bool measure(struct bench *b)
 int main(int argc, char **argv)
 {
     struct tl_status st = TL_STATUS_INIT;
-    struct bench b = {.dir = text_option(argc, argv, "--dir"),
-                      .seconds = option(argc, argv, "--seconds", 30),
-                      .rates = {option(argc, argv, "--reads", 500),
-                                option(argc, argv, "--writes", 200), 20},
-                      .load_rate = option(argc, argv, "--load-rate", 100000),
-                      .preload = option(argc, argv, "--preload", 1000000),
-                      .compact_every = option(argc, argv, "--compact-every", 10),
-                      .alter_every = option(argc, argv, "--alter-every", 1)};
+    struct bench b = {
+        .dir = text_option(argc, argv, "--dir"),
+        .seconds = option(argc, argv, "--seconds", 30),
+        .rates = {option(argc, argv, "--reads", 500), option(argc, argv, "--writes", 200), 20},
+        .load_rate = option(argc, argv, "--load-rate", 100000),
+        .preload = option(argc, argv, "--preload", 1000000),
+        .compact_every = option(argc, argv, "--compact-every", 10),
+        .alter_every = option(argc, argv, "--alter-every", 1)};
     const char *load = text_option(argc, argv, "--load");
     const char *small = text_option(argc, argv, "--small");
     for (int i = 1; i < argc; i++)
