@@ -32,6 +32,7 @@
 #include "base/assert.h"
 #include "engine/db_int.h"
 #include "engine/merge_plan.h"
+#include "engine/merge_view.h"
 #include "engine/rollup_store.h"
 
 /* A merge under way. */
@@ -146,148 +147,11 @@ bool tl_level0_is_full(struct tally *db, const struct tl_seal *seal)
     return false;
 }
 
-/* ---- what the policy sees ---- */
-
-/* One (table, shard). */
-struct machine {
-    const struct tl_segment_list *list; /* NULL: no segment */
-    struct tl_merge_state state;
-    struct tl_policy_run *runs;
-    uint32_t *first; /* per run the place of its first segment; one more at the end */
-    uint32_t run_count;
-    struct tl_policy_request *requests;
-    uint32_t request_count;
-};
-
-/* Everything, as of one moment. */
-struct view {
-    struct tl_version *version;
-    uint64_t flushed_seal;
-    struct machine *machines;
-    uint32_t count;
-};
-
-static void view_free(struct view *v)
-{
-    for (uint32_t i = 0; i < v->count; i++) {
-        free(v->machines[i].runs);
-        free(v->machines[i].first);
-        free(v->machines[i].requests);
-    }
-    free(v->machines);
-    tl_version_unref(v->version);
-}
-
-static bool same_run(const struct tl_segment_meta *a, const struct tl_segment_meta *b)
-{
-    return b->level > 0 && a->start_us == b->start_us && a->end_us == b->end_us &&
-           a->provenance[0] == b->provenance[0] && a->provenance[1] == b->provenance[1];
-}
-
-static enum tl_code machine_runs(struct machine *m, struct tl_status *st)
-{
-    uint32_t count = m->list ? m->list->count : 0;
-    m->runs = calloc((size_t)count + 1, sizeof(*m->runs));
-    m->first = calloc((size_t)count + 1, sizeof(*m->first));
-    if (!m->runs || !m->first)
-        return TL_FAIL(st, TL_LIMIT, "no memory to look at %u segments", count);
-    for (uint32_t i = 0; i < count; i++) {
-        const struct tl_segment_info *s = &m->list->segments[i]->info;
-        struct tl_policy_run *r = &m->runs[m->run_count];
-        if (i > 0 && same_run(&m->list->segments[i - 1]->info.meta, &s->meta)) {
-            r--;
-            r->rows += s->rows;
-            r->min_ts = s->min_ts < r->min_ts ? s->min_ts : r->min_ts;
-            r->max_ts = s->max_ts > r->max_ts ? s->max_ts : r->max_ts;
-            continue;
-        }
-        *r = (struct tl_policy_run){.level = s->meta.level,
-                                    .rows = s->rows,
-                                    .start_us = s->meta.start_us,
-                                    .end_us = s->meta.end_us,
-                                    .min_ts = s->min_ts,
-                                    .max_ts = s->max_ts,
-                                    .first_seal = s->meta.provenance[0],
-                                    .last_seal = s->meta.provenance[1],
-                                    .log_time_us = (int64_t)s->meta.provenance[2],
-                                    .partition_rows = s->meta.provenance[3] ? s->meta.provenance[3]
-                                                                            : TL_PARTITION_ROWS};
-        m->first[m->run_count++] = i;
-    }
-    m->first[m->run_count] = count;
-    return TL_OK;
-}
-
-static enum tl_code machine_requests_locked(struct tally *db, struct machine *m, uint32_t table_id,
-                                            struct tl_status *st)
-{
-    m->requests = calloc((size_t)db->request_count + 1, sizeof(*m->requests));
-    if (!m->requests)
-        return TL_FAIL(st, TL_LIMIT, "no memory to look at requests");
-    for (uint32_t i = 0; i < db->request_count; i++) {
-        const struct tl_compact_request *r = &db->requests[i];
-        struct tl_policy_request *p = &m->requests[m->request_count++];
-        *p = (struct tl_policy_request){r->seal, r->log_time_us, TL_PARTITION_ROWS};
-        for (uint32_t k = 0; k < r->table_count; k++)
-            if (r->tables[k].table_id == table_id)
-                p->partition_rows = r->tables[k].partition_rows;
-    }
-    return TL_OK;
-}
-
-static enum tl_code view_take(struct tally *db, struct view *v, struct tl_status *st)
-{
-    *v = (struct view){.version = NULL};
-    pthread_mutex_lock(&db->version_lock);
-    v->version = tl_current_acquire(&db->current);
-    v->flushed_seal = db->flushed_seal;
-    const struct tl_version *version = v->version;
-    v->machines =
-        calloc((size_t)version->table_count * version->shard_count + 1, sizeof(*v->machines));
-    if (!v->machines)
-        TL_FAIL(st, TL_LIMIT, "no memory to look for merges");
-    for (uint32_t t = 0; t < version->table_count; t++)
-        for (uint32_t s = 0; s < version->shard_count && st->code == TL_OK; s++) {
-            if (!version->tables[t].shards[s])
-                continue;
-            const struct tl_merge_state *state =
-                tl_merge_state_get(db, version->tables[t].table_id, s);
-            if (!state) {
-                TL_FAIL(st, TL_LIMIT, "no memory for the state of merges");
-                break;
-            }
-            struct machine *m = &v->machines[v->count++];
-            m->list = version->tables[t].shards[s];
-            m->state = *state;
-            TL_IGNORE(machine_requests_locked(db, m, version->tables[t].table_id, st));
-        }
-    pthread_mutex_unlock(&db->version_lock);
-    for (uint32_t i = 0; i < v->count && st->code == TL_OK; i++)
-        TL_IGNORE(machine_runs(&v->machines[i], st));
-    if (st->code)
-        view_free(v);
-    return st->code;
-}
-
-static struct tl_policy_state policy_of(const struct view *v, const struct machine *m)
-{
-    return (struct tl_policy_state){.runs = m->runs,
-                                    .count = m->run_count,
-                                    .level0_count = m->list->level0_count,
-                                    .shard = m->state.shard,
-                                    .flushed_seal = v->flushed_seal,
-                                    .clock = m->state.clock,
-                                    .done_request = m->state.compacted_seal,
-                                    .requesting = m->state.requesting,
-                                    .requests = m->requests,
-                                    .request_count = m->request_count};
-}
-
 /* ---- a merge begins ---- */
 
 /* Inputs and what their output will say. */
-static enum tl_code work_inputs(struct work *w, const struct machine *m, const uint32_t *places,
-                                uint32_t count, struct tl_status *st)
+static enum tl_code work_inputs(struct work *w, const struct tl_merge_machine *m,
+                                const uint32_t *places, uint32_t count, struct tl_status *st)
 {
     uint32_t total = 0;
     for (uint32_t i = 0; i < count; i++)
@@ -339,8 +203,9 @@ static enum tl_code work_cut(struct tally *db, struct work *w, struct tl_status 
     return TL_OK;
 }
 
-static enum tl_code work_partitions(struct work *w, const struct view *v, const struct machine *m,
-                                    int64_t grain_us, struct tl_status *st)
+static enum tl_code work_partitions(struct work *w, const struct tl_merge_view *v,
+                                    const struct tl_merge_machine *m, int64_t grain_us,
+                                    struct tl_status *st)
 {
     if (w->runs) {
         int64_t min = INT64_MAX;
@@ -352,7 +217,7 @@ static enum tl_code work_partitions(struct work *w, const struct view *v, const 
         }
         return tl_merge_plan_add(&w->plan, &w->meta, grain_us, min, max, st);
     }
-    struct tl_policy_state state = policy_of(v, m);
+    struct tl_policy_state state = tl_merge_policy_of(v, m);
     struct tl_policy_month *months = NULL;
     uint32_t count = 0;
     uint64_t rows = w->meta.provenance[3] ? w->meta.provenance[3] : TL_PARTITION_ROWS;
@@ -383,8 +248,8 @@ static uint64_t kept_part_rows(struct tally *db, uint32_t table_id, uint32_t sha
     return rows;
 }
 
-static enum tl_code work_begin(struct tally *db, struct work *w, const struct view *v,
-                               const struct machine *m, struct tl_policy_step *step,
+static enum tl_code work_begin(struct tally *db, struct work *w, const struct tl_merge_view *v,
+                               const struct tl_merge_machine *m, struct tl_policy_step *step,
                                struct tl_status *st)
 {
     *w = (struct work){.runs = step->kind == TL_POLICY_MERGE,
@@ -452,7 +317,7 @@ static enum tl_code finish_requests(struct tally *db, struct tl_merge_state *con
 }
 
 /* Have the requests been put off, and does nothing force them? */
-static bool put_off(struct tally *db, const struct machine *m)
+static bool put_off(struct tally *db, const struct tl_merge_machine *m)
 {
     pthread_mutex_lock(&db->version_lock);
     bool cancelled = db->compact_seal <= db->cancelled_seal;
@@ -481,13 +346,14 @@ static void put_off_active(struct tally *db, struct work *w)
 
 /* ---- choosing ---- */
 
-static enum tl_code begin_level0(struct tally *db, const struct view *v, struct tl_status *st)
+static enum tl_code begin_level0(struct tally *db, const struct tl_merge_view *v,
+                                 struct tl_status *st)
 {
-    const struct machine *best = NULL;
+    const struct tl_merge_machine *best = NULL;
     struct tl_policy_step step, best_step = {.kind = TL_POLICY_NONE};
     for (uint32_t i = 0; i < v->count; i++) {
-        const struct machine *m = &v->machines[i];
-        struct tl_policy_state state = policy_of(v, m);
+        const struct tl_merge_machine *m = &v->machines[i];
+        struct tl_policy_state state = tl_merge_policy_of(v, m);
         tl_policy_level0(&state, &step);
         if (step.kind == TL_POLICY_NONE ||
             (best && best->list->level0_count >= m->list->level0_count))
@@ -499,7 +365,7 @@ static enum tl_code begin_level0(struct tally *db, const struct view *v, struct 
 }
 
 /* Begins a merge of runs; or tells that requests are fulfilled, where nothing is left to merge. */
-static enum tl_code begin_runs(struct tally *db, const struct view *v, bool *did,
+static enum tl_code begin_runs(struct tally *db, const struct tl_merge_view *v, bool *did,
                                struct tl_status *st)
 {
     struct tl_policy_step step;
@@ -514,8 +380,8 @@ static enum tl_code begin_runs(struct tally *db, const struct view *v, bool *did
             db->merger->turn = i;
     for (uint32_t i = 0; i < v->count; i++) {
         uint32_t at = (db->merger->turn + i) % v->count;
-        struct machine *m = &v->machines[at];
-        struct tl_policy_state state = policy_of(v, m);
+        struct tl_merge_machine *m = &v->machines[at];
+        struct tl_policy_state state = tl_merge_policy_of(v, m);
         tl_policy_runs(&state, &step);
         if (step.kind == TL_POLICY_MERGE) {
             if (step.request > 0 && put_off(db, m))
@@ -811,13 +677,13 @@ static enum tl_code step_level0(struct tally *db, bool *did, struct tl_status *s
     struct tl_merger *g = db->merger;
     *did = false;
     if (!g->level0.active) {
-        struct view v;
+        struct tl_merge_view v;
         pthread_mutex_lock(&g->lock);
         while (g->rollups)
             pthread_cond_wait(&g->rollups_ended, &g->lock);
-        if (!view_take(db, &v, st)) {
+        if (!tl_merge_view_take(db, &v, st)) {
             TL_IGNORE(begin_level0(db, &v, st));
-            view_free(&v);
+            tl_merge_view_free(&v);
         }
         pthread_mutex_unlock(&g->lock);
     }
@@ -859,11 +725,11 @@ static enum tl_code step_runs(struct tally *db, bool *did, struct tl_status *st)
     }
     put_off_active(db, &g->runs);
     if (!g->runs.active) {
-        struct view v;
+        struct tl_merge_view v;
         pthread_mutex_lock(&g->lock);
-        if (!view_take(db, &v, st)) {
+        if (!tl_merge_view_take(db, &v, st)) {
             TL_IGNORE(begin_runs(db, &v, did, st));
-            view_free(&v);
+            tl_merge_view_free(&v);
         }
         pthread_mutex_unlock(&g->lock);
     }
