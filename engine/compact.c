@@ -128,6 +128,7 @@ void tl_merger_free(struct tally *db)
     free(db->done_parts);
     db->done_parts = NULL;
     db->done_part_count = 0;
+    tl_merge_parts_free(db);
     pthread_cond_destroy(&db->merger->rollups_ended);
     pthread_mutex_destroy(&db->merger->lock);
     free(db->merger);
@@ -312,6 +313,7 @@ static enum tl_code finish_requests(struct tally *db, struct tl_merge_state *con
         TL_IGNORE(tl_manifest_roll(db, st));
     }
     pthread_mutex_unlock(&db->manifest_lock);
+    tl_merge_parts_free(db);
     tl_buffer_deinit(&edits);
     return st->code;
 }
@@ -592,6 +594,7 @@ static enum tl_code install(struct tally *db, struct work *w, struct tl_live_pac
         TL_IGNORE(tl_manifest_roll(db, st));
 done:
     pthread_mutex_unlock(&db->manifest_lock);
+    tl_merge_parts_free(db);
     tl_version_unref(next);
     for (uint32_t i = 0; i < added_count; i++)
         tl_live_segment_unref(added[i]);
@@ -631,6 +634,7 @@ static enum tl_code cut_smaller(struct tally *db, struct work *w, struct tl_stat
     tl_merge_parts_settle(db, &gone);
     pthread_mutex_unlock(&db->version_lock);
     pthread_mutex_unlock(&db->manifest_lock);
+    tl_merge_parts_free(db);
     tl_db_log(db, TL_LEVEL_WARN, "merge_smaller_parts", "parts of %llu rows: %s",
               (unsigned long long)w->part_rows, st->text);
     tl_status_clear(st);

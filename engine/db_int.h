@@ -143,6 +143,7 @@ struct tally {
 
     struct tl_state state; /* log thread */
     struct tl_current current;
+    struct tl_reaper *reaper;   /* of versions */
     _Atomic uint64_t published; /* release: every row up to it is in place */
 
     pthread_mutex_t manifest_lock;
@@ -161,6 +162,8 @@ struct tally {
     struct tl_merge_state *merges;
     uint32_t merge_count;
     struct tl_merger *merger;        /* compact.c */
+    struct tl_done_part *gone_parts; /* to be given up without a lock */
+    uint32_t gone_part_count;
     struct tl_done_part *done_parts; /* changed under manifest_lock, too */
     uint32_t done_part_count;
     struct tl_merging merging[2]; /* of level 0, of runs */
@@ -244,8 +247,10 @@ TL_CHECK enum tl_code tl_merge_part_keep(struct tally *db, struct tl_live_pack *
                                          uint64_t part_rows, struct tl_status *st);
 /* Is the pack one of these? */
 bool tl_merge_part_is_kept(struct tally *db, const struct tl_pack_id *id);
-/* Drops those of merges that are installed, or that will never be. */
+/* Takes out those of merges that are installed, or that will never be. */
 void tl_merge_parts_settle(struct tally *db, const struct tl_merge_state *m);
+/* Gives up what was taken out, which may remove files: without a lock. */
+void tl_merge_parts_free(struct tally *db);
 
 /* edits.c: the manifest's edits */
 enum tl_edit {

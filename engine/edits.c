@@ -660,6 +660,7 @@ enum tl_code tl_manifest_load(struct tally *db, enum tl_manifest_mode mode, stru
         tl_version_unref(v);
         goto done;
     }
+    v->reaper = db->reaper;
     tl_current_init(&db->current, v);
     tl_requests_settle(db);
 done:

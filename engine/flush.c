@@ -633,10 +633,10 @@ enum tl_code tl_flush_seal(struct tally *db, struct tl_seal *seal, struct tl_sta
         if (tl_event_ids_flushed(db->state.ids, seal->memtables[i], st))
             goto done;
     pthread_mutex_lock(&db->manifest_lock);
-    if (!install_locked(db, seal, pack, &info, &rollups, st))
-        tl_seal_free(seal);
+    TL_IGNORE(install_locked(db, seal, pack, &info, &rollups, st));
     pthread_mutex_unlock(&db->manifest_lock);
     if (st->code == TL_OK) {
+        tl_seal_free(seal);
         uint64_t us = (tl_clock_mono_ns(db->clock) - begun) / 1000;
         tl__histogram_add(&db->counters.flush, us);
         atomic_fetch_add_explicit(&db->counters.flushes, 1, memory_order_relaxed);

@@ -147,15 +147,36 @@ void tl_merge_parts_settle(struct tally *db, const struct tl_merge_state *m)
 {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < db->done_part_count; i++) {
-        struct tl_live_pack *pack = db->done_parts[i].pack;
-        if (pack->id.table != m->table_id || pack->id.shard != m->shard ||
-            !tl_merge_pack_is_over(m, pack->id.number)) {
-            db->done_parts[kept++] = db->done_parts[i];
+        struct tl_done_part part = db->done_parts[i];
+        const struct tl_pack_id *id = &part.pack->id;
+        if (id->table != m->table_id || id->shard != m->shard ||
+            !tl_merge_pack_is_over(m, id->number)) {
+            db->done_parts[kept++] = part;
             continue;
         }
-        if (pack->live == 0)
-            atomic_store_explicit(&pack->obsolete, true, memory_order_relaxed);
-        tl_live_pack_unref(pack);
+        if (part.pack->live == 0)
+            atomic_store_explicit(&part.pack->obsolete, true, memory_order_relaxed);
+        struct tl_done_part *gone =
+            realloc(db->gone_parts, ((size_t)db->gone_part_count + 1) * sizeof(*gone));
+        if (gone) {
+            db->gone_parts = gone;
+            gone[db->gone_part_count++] = part;
+        } else {
+            tl_live_pack_unref(part.pack); /* here, then */
+        }
     }
     db->done_part_count = kept;
+}
+
+void tl_merge_parts_free(struct tally *db)
+{
+    pthread_mutex_lock(&db->version_lock);
+    struct tl_done_part *gone = db->gone_parts;
+    uint32_t count = db->gone_part_count;
+    db->gone_parts = NULL;
+    db->gone_part_count = 0;
+    pthread_mutex_unlock(&db->version_lock);
+    for (uint32_t i = 0; i < count; i++)
+        tl_live_pack_unref(gone[i].pack);
+    free(gone);
 }

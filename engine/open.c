@@ -20,6 +20,7 @@
 #include "base/assert.h"
 #include "engine/db_int.h"
 #include "engine/merge_plan.h"
+#include "engine/reaper.h"
 #include "engine/rollup.h"
 
 enum { DEFAULT_SHARDS = 8, SHARDS_MAX = 256, LOAD_TRIES = 8 };
@@ -163,6 +164,7 @@ static enum tl_code create(struct tally *db, struct tl_status *st)
         tl_view_create_builtin(&db->state.schemas, st) ||
         tl_version_new(db->shard_count, db->state.schemas.current, &v, st))
         return st->code;
+    v->reaper = db->reaper;
     tl_current_init(&db->current, v);
     tl_buffer_init(&edits, "first edits", TL_MANIFEST_EDIT_BYTES_MAX);
     tl_edit_database(&edits, db);
@@ -435,6 +437,8 @@ static enum tl_code start_threads(struct tally *db, struct tl_status *st)
         return st->code;
     if (db->options.no_background)
         return TL_OK;
+    if (tl_reaper_start(db->reaper, st))
+        return st->code;
     if (tl_thread_start(&db->flush_thread, "tally-flush", flusher, db, st))
         return st->code;
     if (tl_thread_start(&db->level0_thread, "tally-level0", level0_merger, db, st))
@@ -455,8 +459,9 @@ enum tl_code tally_open(const char *dir, const struct tally_options *options, st
     pthread_cond_init(&db->version_changed, NULL);
     pthread_cond_init(&db->queue_changed, NULL);
     db->clock = options && options->clock ? options->clock : tl_clock_system();
-    if (take_options(db, options, st) || tl_state_init(&db->state, st) ||
-        tl_producers_init(&db->flushed_producers, st) || open_io(db, dir, st))
+    if (tl_reaper_new(&db->reaper, st) || take_options(db, options, st) ||
+        tl_state_init(&db->state, st) || tl_producers_init(&db->flushed_producers, st) ||
+        open_io(db, dir, st))
         goto fail;
     tl_budget_init(&db->memory, "server memory", db->options.memory_bytes / 8 * 3, NULL);
     tl_budget_init(&db->merge_memory, "merge memory", db->options.memory_bytes / 8, &db->memory);
@@ -502,7 +507,9 @@ void tally_close(struct tally *db)
         tl_seal_free(s);
     }
     tl_merger_free(db);
+    tl_reaper_stop(db->reaper);
     tl_current_deinit(&db->current);
+    tl_reaper_free(db->reaper);
     tl_log_close(db->log);
     tl_manifest_close(db->manifest);
     tl_io_close(db->rejects);

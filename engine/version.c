@@ -4,6 +4,7 @@
 
 #include "base/assert.h"
 #include "base/hash.h"
+#include "engine/reaper.h"
 #include "storage/io.h"
 
 /* While a version is current its count stands this much too high, so that holders who give their
@@ -130,10 +131,18 @@ static void version_free(struct tl_version *v)
     free(v);
 }
 
+static void version_over(struct tl_version *v)
+{
+    if (v->reaper)
+        tl_reaper_put(v->reaper, v, version_free);
+    else
+        version_free(v);
+}
+
 void tl_version_unref(struct tl_version *v)
 {
     if (v && atomic_fetch_sub_explicit(&v->refs, 1, memory_order_acq_rel) == 1)
-        version_free(v);
+        version_over(v);
 }
 
 enum tl_code tl_version_clone(const struct tl_version *v, struct tl_version **out,
@@ -143,6 +152,7 @@ enum tl_code tl_version_clone(const struct tl_version *v, struct tl_version **ou
     if (tl_version_new(v->shard_count, v->schema, &c, st))
         return st->code;
     c->base_position = v->base_position;
+    c->reaper = v->reaper;
     c->tables = calloc((size_t)v->table_count + 1, sizeof(*c->tables));
     if (!c->tables)
         goto fail;
@@ -293,7 +303,7 @@ static void settle(struct tl_version *v, uint64_t taken)
 {
     int64_t change = (int64_t)taken - CURRENT_BIAS - 1; /* and the word's own reference */
     if (atomic_fetch_add_explicit(&v->refs, change, memory_order_acq_rel) + change == 0)
-        version_free(v);
+        version_over(v);
 }
 
 void tl_current_publish(struct tl_current *c, struct tl_version *v)

@@ -8,7 +8,8 @@
  *
  * Taking a reference is one atomic addition, without a lock: the pointer to the current version
  * and the number of references taken from it share one word (split reference counting). Files of
- * segments that no version names any more are removed with the last reference to them.
+ * segments that no version names any more are removed with the last reference to them, by the
+ * reaper's thread (engine/reaper.h).
  *
  * Invariants
  *  (1) a published version and all that it points to never change, but for what memtables append;
@@ -30,6 +31,7 @@
 #include "storage/segment.h"
 
 struct tl_io;
+struct tl_reaper;
 
 /* A pack file in use. */
 struct tl_live_pack {
@@ -86,6 +88,8 @@ struct tl_version {
     const struct tl_schema *schema;
     uint32_t table_count;
     struct tl_table_version *tables; /* ascending by table_id */
+    struct tl_reaper *reaper;        /* frees it; NULL: who gives up the last reference does */
+    struct tl_version *next_to_free; /* the reaper's */
 };
 
 /* The current version and the references taken from it, in one word. */
