@@ -70,8 +70,6 @@ enum tl_code tally_compact(struct tally *db,
     if (seal_and_flush(db, &seal, st) || tl_submit_and_wait(db, &item, st))
         return st->code;
     seal = item.position;
-    if (db->options.no_background) /* nobody else takes a cancellation back */
-        atomic_store_explicit(&db->merge_stop, false, memory_order_relaxed);
     pthread_mutex_lock(&db->version_lock);
     for (;;) {
         uint64_t done;

@@ -746,6 +746,8 @@ static enum tl_code step_runs(struct tally *db, bool *did, struct tl_status *st)
 
 enum tl_code tl_merge_step(struct tally *db, bool level0_only, bool *did, struct tl_status *st)
 {
+    /* relaxed: there is one thread; requests that were put off are not begun again */
+    atomic_store_explicit(&db->merge_stop, false, memory_order_relaxed);
     if (!step_level0(db, did, st) && !*did && !level0_only)
         TL_IGNORE(step_runs(db, did, st));
     if (st->code)

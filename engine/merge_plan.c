@@ -431,7 +431,7 @@ static enum tl_code cut_partition(struct cutting *c, struct tl_status *st)
 enum tl_code tl_merge_plan_cut(struct tl_merge_plan *p, struct tl_live_segment *const *inputs,
                                uint32_t count, uint64_t part_rows, struct tl_status *st)
 {
-    tl_assert(part_rows >= TL_PART_ROWS_MIN && p->part_count == 0);
+    tl_assert(part_rows > 0 && p->part_count == 0);
     p->partition_rows = calloc((size_t)p->partition_count + 1, sizeof(*p->partition_rows));
     if (!p->partition_rows)
         return TL_FAIL(st, TL_LIMIT, "no memory for a merge's partitions");
