@@ -65,6 +65,7 @@ endif()
 
 # End to end: real clients of other languages against a real tallyd of this build.
 foreach(e2e IN ITEMS "grpcio:/usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/e2e/test_grpcio.py"
+                     "tokens:/usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/e2e/test_tokens.py"
                      "kill:/usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/e2e/test_kill.py"
                      "grpcjs:${CMAKE_SOURCE_DIR}/tests/e2e/run_grpcjs")
     string(REGEX MATCH "^[a-z]+" name ${e2e})

@@ -16,6 +16,7 @@ add_library(tl_tools STATIC
     tools/cmd_generate.c
     tools/cmd_import.c
     tools/cmd_query.c
+    tools/cmd_token.c
     tools/command.c
     tools/door.c
     tools/generator.c
@@ -31,7 +32,7 @@ add_library(tl_tools STATIC
     tools/parse_ndjson.c
     tools/result.c
     tools/values.c)
-target_link_libraries(tl_tools PUBLIC tl_engine PkgConfig::NGHTTP2 PkgConfig::ZLIB PkgConfig::ZSTD
+target_link_libraries(tl_tools PUBLIC tl_wire PkgConfig::NGHTTP2 PkgConfig::ZLIB PkgConfig::ZSTD
     PkgConfig::XXHASH PkgConfig::JANSSON)
 
 add_executable(tally tools/tally.c)

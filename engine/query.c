@@ -151,7 +151,8 @@ static enum tl_code start_run(struct tally_cursor *c, struct tl_status *st)
         .param_count = c->param_count,
         .params = c->params,
         .threads = s->session.threads ? s->session.threads : db->options.query_threads,
-        .pool = db->pool};
+        .pool = db->pool,
+        .terse = s->session.tenant.bounded};
     return tl_run_new(s->plan, &options, &c->run, st);
 }
 

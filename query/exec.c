@@ -557,6 +557,12 @@ static void print_node(void *arg, const struct tl_plan_node *node, uint32_t inde
             ns += run->ops[i]->ns;
         }
     }
+    if (run->options.terse) {
+        if (node->kind != TL_NODE_SCAN)
+            tl_buffer_printf(out, "%*sActual: rows=%llu time=%.3f ms\n", (int)indent, "",
+                             (unsigned long long)rows, (double)ns / 1e6);
+        return;
+    }
     tl_buffer_printf(out, "%*sActual: rows=%llu chunks=%llu time=%.3f ms\n", (int)indent, "",
                      (unsigned long long)rows, (unsigned long long)batches, (double)ns / 1e6);
     if (node->kind == TL_NODE_SCAN)
@@ -569,7 +575,7 @@ void tl_run_print(const struct tl_run *run, struct tl_buffer *out)
     if (run->timed)
         tl_buffer_printf(out, "Execution time: %.3f ms\n",
                          (double)(tl_clock_mono_ns(run->options.clock) - run->started_ns) / 1e6);
-    if (run->budget)
+    if (run->budget && !run->options.terse)
         tl_buffer_printf(out, "Peak memory: %zu bytes\n",
                          atomic_load_explicit(&run->budget->peak_bytes, memory_order_relaxed));
 }

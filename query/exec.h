@@ -33,6 +33,9 @@ struct tl_run_options {
     const struct tl_vector *params; /* CONST vectors of the plan's parameter types */
     uint32_t threads;               /* 0 and 1: the stepping thread alone */
     struct tl_pool *pool;           /* for threads > 1 */
+    /* EXPLAIN ANALYZE leaves out what depends on rows that the session may not see: what scans
+     * read, chunks, memory. */
+    bool terse;
 };
 
 TL_CHECK enum tl_code tl_run_new(const struct tl_plan *plan, const struct tl_run_options *options,

@@ -74,6 +74,7 @@ struct tl_client {
     int fd;
     nghttp2_session *h2;
     char authority[256];
+    char authorization[80]; /* "Bearer TOKEN"; empty: none */
     struct stream stream;
     const uint8_t *out; /* what nghttp2 gave and the socket did not take yet */
     size_t out_size;
@@ -371,6 +372,9 @@ enum tl_code tl_client_open(const char *address, struct tl_client **out, struct 
     c->fd = -1;
     tl_buffer_init(&c->stream.in, "server's message", MESSAGE_BYTES_MAX + (1 << 20));
     snprintf(c->authority, sizeof(c->authority), "%s", address);
+    const char *token = getenv("TALLY_TOKEN"); /* no flag: everybody may read arguments */
+    if (token && token[0])
+        snprintf(c->authorization, sizeof(c->authorization), "Bearer %s", token);
     enum tl_code rc = connect_to(address, &c->fd, st);
     if (!rc)
         rc = start_session(c, st);
@@ -468,17 +472,20 @@ static int32_t open_stream(struct tl_client *c, const char *method, uint64_t tim
 #define NV(n, v)                                                                                   \
     {(uint8_t *)(uintptr_t)(n), (uint8_t *)(uintptr_t)(v), strlen(n), strlen(v),                   \
      NGHTTP2_NV_FLAG_NONE}
-    nghttp2_nv headers[] = {NV(":method", "POST"),
-                            NV(":scheme", "http"),
-                            NV(":path", path),
-                            NV(":authority", c->authority),
-                            NV("content-type", "application/grpc"),
-                            NV("te", "trailers"),
-                            NV("user-agent", "tally/" TALLY_VERSION),
-                            NV("grpc-timeout", timeout)};
+    nghttp2_nv headers[9] = {NV(":method", "POST"),
+                             NV(":scheme", "http"),
+                             NV(":path", path),
+                             NV(":authority", c->authority),
+                             NV("content-type", "application/grpc"),
+                             NV("te", "trailers"),
+                             NV("user-agent", "tally/" TALLY_VERSION)};
+    size_t count = 7;
+    if (timeout_ms)
+        headers[count++] = (nghttp2_nv)NV("grpc-timeout", timeout);
+    if (c->authorization[0])
+        headers[count++] = (nghttp2_nv)NV("authorization", c->authorization);
 #undef NV
     nghttp2_data_provider provider = {.read_callback = read};
-    size_t count = sizeof(headers) / sizeof(headers[0]) - (timeout_ms ? 0 : 1);
     return nghttp2_submit_request(c->h2, NULL, headers, count, &provider, NULL);
 }
 

@@ -79,5 +79,6 @@ int tl_command_inspect(struct tl_args *a);
 int tl_command_verify(struct tl_args *a);
 int tl_command_compact(struct tl_args *a);
 int tl_command_status(struct tl_args *a);
+int tl_command_token(struct tl_args *a);
 
 #endif

@@ -17,8 +17,10 @@ static const char help[] =
     "  inspect    what the files hold, column by column\n"
     "  verify     check every checksum and invariant\n"
     "  compact    merge all segments to their final form\n"
+    "  token      make, list and revoke the tokens that let clients in\n"
     "\n"
-    "Each command takes --server HOST:PORT or --data DIR, and --help with examples.\n"
+    "Each command takes --server HOST:PORT or --data DIR, and --help with examples. A server that\n"
+    "asks for a token is given $TALLY_TOKEN.\n"
     "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.\n"
     "\n"
     "examples:\n"
@@ -34,7 +36,7 @@ static const struct {
     {"query", tl_command_query},       {"import", tl_command_import},
     {"generate", tl_command_generate}, {"status", tl_command_status},
     {"inspect", tl_command_inspect},   {"verify", tl_command_verify},
-    {"compact", tl_command_compact},
+    {"compact", tl_command_compact},   {"token", tl_command_token},
 };
 
 static void on_interrupt(int number)

@@ -16,6 +16,7 @@
 #include "base/log_line.h"
 #include "engine/tally.h"
 #include "tools/tallyd_config.h"
+#include "wire/principals.h"
 #include "wire/server.h"
 
 enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_IN_USE = 3 };
@@ -103,11 +104,32 @@ static const char *door_of(const char *address)
     return address && strcmp(address, "off") != 0 ? address : NULL;
 }
 
+/* Once at the start, so that nobody is surprised by what a fresh server lets in. */
+static void tell_who_comes_in(struct context *context, struct tl_principals *principals)
+{
+    struct tl_status st = TL_STATUS_INIT;
+    bool required = true;
+    if (tl_principals_required(principals, &required, &st))
+        on_log(context, 3, "principals", st.text);
+    else if (!required)
+        on_log(context, 2, "no_principals",
+               "whoever reaches this server is an operator, until `tally token create` makes the "
+               "first token");
+}
+
 static int serve(struct context *context, const struct tallyd_config *c, struct tally *db)
 {
     struct tl_status st = TL_STATUS_INIT;
+    struct tl_principals *principals = NULL;
+    if (tl_principals_open(c->data, true, NULL, &principals, &st)) {
+        fprintf(stderr, "tallyd: %s\n", st.text);
+        tally_close(db);
+        return EXIT_FAILED;
+    }
+    tell_who_comes_in(context, principals);
     struct tl_server_options options = {
         .db = db,
+        .principals = principals,
         .grpc = door_of(c->grpc),
         .http = door_of(c->http),
         .insecure = c->insecure,
@@ -124,6 +146,7 @@ static int serve(struct context *context, const struct tallyd_config *c, struct 
     if (rc) {
         fprintf(stderr, "tallyd: %s\n", st.text);
         tally_close(db);
+        tl_principals_close(principals);
         return rc == TL_INVALID || rc == TL_UNSUPPORTED ? EXIT_USAGE : EXIT_FAILED;
     }
     printf("tallyd ready:");
@@ -137,6 +160,7 @@ static int serve(struct context *context, const struct tallyd_config *c, struct 
     bool healthy = tally_ready(db);
     tally_close(db);
     tl_server_free(server);
+    tl_principals_close(principals);
     on_log(context, 1, "ended", healthy ? "" : "the store had failed");
     return healthy ? EXIT_OK : EXIT_FAILED;
 }

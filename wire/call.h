@@ -23,6 +23,7 @@
 
 struct tl_call;
 struct tl_h2;
+struct tl_principal;
 struct tl_server;
 
 enum tl_grpc_code {
@@ -70,9 +71,13 @@ void tl_message_free(struct tl_message *m); /* takes NULL */
 /* Charges memory that stands beside the message; false: the budget is met. */
 bool tl_message_charge(struct tl_message *m, size_t size);
 
+/* What a method wants of who calls it (wire/authorize.h). */
+enum tl_need { TL_NEEDS_NOTHING, TL_NEEDS_INGEST, TL_NEEDS_READ, TL_NEEDS_OPERATOR };
+
 struct tl_method {
     const char *path; /* "/tally.v1.Ingest/Append" */
     bool client_stream;
+    uint8_t needs;                      /* enum tl_need */
     bool early_headers;                 /* answers with headers before the first message */
     size_t message_bytes;               /* limit; 0: the configured one */
     void (*open)(struct tl_call *call); /* may be NULL */
@@ -130,9 +135,13 @@ struct tl_call {
     bool bad_encoding; /* one that we do not read */
     bool gzip;
     uint64_t timeout_us; /* UINT64_MAX: none */
+    char token[64];      /* of `authorization: Bearer …`, until it was looked up */
+    size_t token_size;
+    bool bad_token; /* there was such a header, but no token in it */
 
     /* ---- the call (grpc.c) ---- */
     const struct tl_method *method; /* NULL: not opened, or closed */
+    struct tl_principal *principal; /* who calls; NULL: somebody, and nobody is asked for more */
     uint64_t opened_ns;
     uint64_t deadline_ms; /* of the loop's time; UINT64_MAX: none */
     bool finished;        /* status decided: what comes further is thrown away */

@@ -12,7 +12,9 @@
 #include <zlib.h>
 
 #include "base/assert.h"
+#include "wire/authorize.h"
 #include "wire/h2.h"
+#include "wire/principals.h"
 #include "wire/server_int.h"
 
 /* ---- codes ---- */
@@ -706,6 +708,10 @@ void tl_call_on_headers(struct tl_call *call)
             .calls[call->code]++;
         return;
     }
+    if (!tl_authorize(call, method)) {
+        server->metrics.methods[method - tl_methods].calls[call->code]++;
+        return;
+    }
     call->method = method;
     metrics_of(call)->open++;
     if (call->timeout_us != UINT64_MAX) {
@@ -732,10 +738,12 @@ void tl_call_on_close(struct tl_call *call)
     }
     drop_incoming(call);
     tl_buffer_deinit(&call->backlog);
+    if (call->method && call->method->close && !call->closed)
+        call->method->close(call);
+    tl_principal_unref(call->principal);
+    call->principal = NULL;
     if (!call->method)
         return;
-    if (call->method->close && !call->closed)
-        call->method->close(call);
     call->closed = true;
     struct tl_method_metrics *m = metrics_of(call);
     m->open--;

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "wire/authorize.h"
 #include "wire/server_int.h"
 
 static void wake(struct tl_h2 *h2)
@@ -425,6 +426,14 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
                           (size == n || value[n] == '+' || value[n] == ';');
     } else if (name_is(name, name_size, "grpc-timeout")) {
         call->bad_timeout = !tl_grpc_timeout_parse(v, &call->timeout_us);
+    } else if (name_is(name, name_size, "authorization")) {
+        struct tl_slice token;
+        call->bad_token = !tl_bearer_token(v, &token);
+        call->token_size = 0;
+        if (!call->bad_token && token.size <= sizeof(call->token)) {
+            memcpy(call->token, token.data, token.size);
+            call->token_size = token.size;
+        }
     } else if (name_is(name, name_size, "grpc-encoding")) {
         call->gzip = name_is(value, size, "gzip");
         call->bad_encoding = !call->gzip && !name_is(value, size, "identity");

@@ -15,7 +15,9 @@
 
 #include "base/assert.h"
 #include "wire/append_request.h"
+#include "wire/authorize.h"
 #include "wire/events.h"
+#include "wire/principals.h"
 #include "wire/schema_cache.h"
 #include "wire/server_int.h"
 #include "wire/services.h"
@@ -32,6 +34,8 @@ struct tl_append {
     struct tl_message *message;
     struct tl_events *events; /* AppendEvents: what the engine borrows instead */
     struct tally_batch batch;
+    struct tl_principal *principal; /* whose tenant the batch borrows */
+    char producer[TALLY_PRODUCER_BYTES_MAX];
     uint64_t arrived_ns;
     struct tally_ack ack; /* copied on the engine's thread, which must not wait for the loop */
     char text[256];
@@ -53,6 +57,7 @@ static void append_free(struct tl_append *a)
         tl_events_deinit(a->events);
     free(a->events);
     tl_message_free(a->message);
+    tl_principal_unref(a->principal);
     free(a->refusals);
     free(a);
 }
@@ -322,7 +327,8 @@ static void start(struct tl_call *call, struct tl_append *a)
 static struct tl_append *append_new(struct tl_call *call, struct tl_message *m)
 {
     struct tl_ingest *s = call->state;
-    if (!s || s->draining) { /* not acknowledged, hence not stored */
+    /* not acknowledged, hence not stored */
+    if (!s || s->draining || !tl_authorize_again(call)) {
         tl_message_free(m);
         return NULL;
     }
@@ -339,6 +345,16 @@ static struct tl_append *append_new(struct tl_call *call, struct tl_message *m)
     call->server->append_count++;
     call->server->metrics.append_open++;
     return a;
+}
+
+/* What the engine is told of who sends. */
+static void name_sender(struct tl_call *call, struct tl_append *a)
+{
+    a->batch.tenant = tl_call_tenant(call);
+    if (call->principal)
+        a->principal = tl_principal_ref(call->principal);
+    if (a->batch.producer.size <= TALLY_PRODUCER_BYTES_MAX)
+        a->batch.producer = tl_call_producer(call, a->batch.producer, a->producer);
 }
 
 static void refuse_whole(struct tl_append *a, const struct tl_status *st)
@@ -371,6 +387,8 @@ void tl_append_message(struct tl_call *call, struct tl_message *m)
     struct tl_status st = TL_STATUS_INIT;
     if (tl_append_request_decode(tl_slice_of(m->data, m->size), &a->batch, &st))
         refuse_whole(a, &st);
+    else
+        name_sender(call, a);
     start(call, a);
 }
 
@@ -412,6 +430,8 @@ void tl_append_events_message(struct tl_call *call, struct tl_message *m)
     } else if (a->events->rows == 0) { /* nothing to store: each row was refused, or none came */
         a->state = APPEND_DONE;
         a->ack = (struct tally_ack){.code = TL_OK};
+    } else {
+        name_sender(call, a);
     }
     start(call, a);
 }

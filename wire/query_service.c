@@ -17,7 +17,9 @@
 
 #include "base/assert.h"
 #include "tally.pb-c.h"
+#include "wire/authorize.h"
 #include "wire/control.h"
+#include "wire/principals.h"
 #include "wire/result.h"
 #include "wire/server_int.h"
 #include "wire/services.h"
@@ -39,6 +41,8 @@ struct query {
     struct tl_control control; /* the request */
     struct tl_slice sql;
     const char *time_zone;
+    struct tl_principal *principal; /* whose tenant the session borrows */
+    struct tally_tenant tenant;
     uint64_t timeout_ms, max_rows;
     size_t param_count;
     Tally__V1__Param **params;
@@ -56,6 +60,7 @@ static void query_free(struct query *q)
         tl_result_encoder_deinit(&q->encoder);
     tl_buffer_deinit(&q->page);
     tl_control_deinit(&q->control);
+    tl_principal_unref(q->principal);
     pthread_mutex_destroy(&q->lock);
     q->job.server->query_count--;
     q->job.server->metrics.queries_open--;
@@ -101,8 +106,10 @@ static enum tl_code parse_params(struct query *q, struct tl_vector **out, struct
 
 static enum tl_code start(struct query *q, struct tl_status *st)
 {
-    struct tally_session session = {
-        .time_zone = q->time_zone, .timeout_ms = q->timeout_ms, .result_rows_max = q->max_rows};
+    struct tally_session session = {.time_zone = q->time_zone,
+                                    .tenant = q->tenant,
+                                    .timeout_ms = q->timeout_ms,
+                                    .result_rows_max = q->max_rows};
     enum tl_code rc = tally_prepare(q->job.server->db, q->sql, &session, &q->statement, st);
     if (rc)
         return rc;
@@ -327,6 +334,9 @@ void tl_execute_message(struct tl_call *call, struct tl_message *m)
         if (q->timeout_ms == 0 || left < q->timeout_ms)
             q->timeout_ms = left;
     }
+    q->tenant = tl_call_tenant(call);
+    if (call->principal)
+        q->principal = tl_principal_ref(call->principal);
     q->call = call;
     call->state = q;
     submit(q);

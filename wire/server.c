@@ -10,6 +10,7 @@
 #include "base/assert.h"
 #include "wire/address.h"
 #include "wire/conn.h"
+#include "wire/principals.h"
 #include "wire/server_int.h"
 #include "wire/services.h"
 #include "wire/tls.h"
@@ -184,11 +185,19 @@ static enum tl_code listen_on(struct tl_server *server, enum tl_server_door door
     enum tl_code rc = tl_address_parse(text, &a, st);
     if (rc)
         return rc;
-    if (!insecure && !tl_address_is_loopback(&a))
+    bool required = false;
+    if (server->principals && tl_principals_required(server->principals, &required, st))
+        return st->code;
+    bool safe = door == TL_DOOR_GRPC && server->tls && required;
+    if (!insecure && !safe && !tl_address_is_loopback(&a))
         return TL_FAIL(st, TL_UNSUPPORTED,
-                       "%s is reachable from other machines, and there are no credentials yet: "
-                       "bind to 127.0.0.1 or pass --insecure",
-                       text);
+                       "%s is reachable from other machines: bind to 127.0.0.1, or %s, or pass "
+                       "--insecure",
+                       text,
+                       door == TL_DOOR_GRPC
+                           ? "give --tls-cert and --tls-key, and make a token with "
+                             "`tally token create`"
+                           : "keep it behind a proxy");
     l->server = server;
     l->door = door;
     int e = uv_tcp_init(&server->loop, &l->tcp);
@@ -286,6 +295,7 @@ enum tl_code tl_server_open(const struct tl_server_options *options, struct tl_s
         return TL_FAIL(st, TL_LIMIT, "no memory for the server");
     server->db = options->db;
     server->limits = options->limits;
+    server->principals = options->principals;
     server->log = options->log;
     server->log_arg = options->arg;
     tl_window_budget_init(&server->windows, server->limits.window_budget_bytes);

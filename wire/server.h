@@ -9,7 +9,7 @@
  *
  * Threads    open, run, poll, free: one thread, the loop. stop: any thread.
  * Errors     TL_INVALID: an address, a certificate. TL_UNSUPPORTED: an address beyond loopback
- *            without `insecure`. TL_IO: a socket.
+ *            without TLS and principals, or `insecure`. TL_IO: a socket.
  */
 #ifndef TALLY_WIRE_SERVER_H
 #define TALLY_WIRE_SERVER_H
@@ -20,15 +20,18 @@
 #include "wire/limits.h"
 
 struct tally;
+struct tl_principals;
 struct tl_server;
 
 enum tl_server_door { TL_DOOR_GRPC, TL_DOOR_HTTP, TL_DOOR_COUNT };
 
 struct tl_server_options {
-    struct tally *db;     /* borrowed */
+    struct tally *db; /* borrowed */
+    /* Who may come in (wire/principals.h); borrowed, used by the loop alone. NULL: everybody. */
+    struct tl_principals *principals;
     const char *grpc;     /* "HOST:PORT", port 0: any; NULL: none */
     const char *http;     /* the same */
-    bool insecure;        /* addresses beyond loopback without credentials */
+    bool insecure;        /* addresses beyond loopback without TLS, or without principals */
     const char *tls_cert; /* PEM files, both or none */
     const char *tls_key;
     uint32_t query_workers; /* 0: one per processor, at least 2 */

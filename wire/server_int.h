@@ -21,6 +21,7 @@
 
 struct ssl_ctx_st;
 struct tl_ingest;
+struct tl_principals;
 struct tl_append;
 struct tl_conn;
 struct tl_reflection;
@@ -67,7 +68,8 @@ struct tl_server {
     struct tl_ingest *ingests; /* streams of Append and AppendEvents */
     bool appends_paused;       /* some stream waits for append_count to fall */
 
-    struct tl_watcher *watchers; /* of health */
+    struct tl_watcher *watchers;      /* of health */
+    struct tl_principals *principals; /* borrowed; NULL: everybody is an operator */
     struct tl_reflection *reflection;
     struct tl_schema_cache *schemas;
 
