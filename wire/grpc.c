@@ -631,6 +631,7 @@ void tl_call_resume(struct tl_call *call)
     if (!call->paused || call->finished)
         return;
     call->paused = false;
+    call->progress_ms = tl_server_now_ms(call->server);
     if (call->feeding)
         return; /* feed goes on by itself */
     struct tl_buffer *b = &call->backlog;
@@ -762,13 +763,13 @@ uint64_t tl_call_tick(struct tl_call *call, uint64_t now_ms)
     }
     uint64_t due = call->deadline_ms;
     if (call->need) {
+        /* Time counts against the client only while it could go on: what stands in our backlog, or
+         * finds our windows closed, waits for us. */
+        if (call->paused || tl_h2_withholds(call))
+            call->progress_ms = now_ms;
         uint64_t end = call->progress_ms + call->server->limits.message_stall_ms;
         if (now_ms >= end) {
-            if (call->parked)
-                tl_call_abort(call, TL_GRPC_RESOURCE_EXHAUSTED,
-                              "the server's budget for receive windows is met");
-            else
-                tl_call_abort(call, TL_GRPC_ABORTED, "half a message came and no more of it");
+            tl_call_abort(call, TL_GRPC_ABORTED, "half a message came and no more of it");
             return UINT64_MAX;
         }
         if (end < due)

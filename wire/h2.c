@@ -78,6 +78,8 @@ static void settle(struct tl_h2 *h2)
                 h2->failed = true;
                 return;
             }
+            for (struct tl_call *c = h2->calls; c && remaining == 0; c = c->next)
+                c->progress_ms = now_ms(h2); /* whoever was held back begins anew */
             remaining += credit;
             wake(h2);
         }
@@ -110,7 +112,14 @@ static void settle_stream(struct tl_call *call)
         return;
     if (nghttp2_submit_window_update(h2->session, NGHTTP2_FLAG_NONE, call->id, (int32_t)credit))
         h2->failed = true;
+    call->progress_ms = now_ms(h2);
     wake(h2);
+}
+
+bool tl_h2_withholds(const struct tl_call *call)
+{
+    return call->parked || window_remaining(call->h2) == 0 ||
+           nghttp2_session_get_stream_local_window_size(call->h2->session, call->id) <= 0;
 }
 
 /* Room for the call's message of `need` bytes, or false. */

@@ -249,6 +249,68 @@ static void engine_queue_full_waits(void **state)
     close_server();
 }
 
+/* Half a message is given up when the client is silent, not when we hold it back. */
+static void only_silence_ends_half_a_message(void **state)
+{
+    (void)state;
+    open_server(0);
+    const uint64_t stall = server->limits.message_stall_ms;
+    struct client c;
+    client_open(&c, server);
+    struct client_stream *s = client_call(&c, APPEND);
+    client_send_bytes(&c, s,
+                      "\0\0\0\0\x09"
+                      "abc",
+                      8);
+    client_pump(&c, server);
+    tl_h2_tick(c.h2, uv_now(&server->loop) + stall - 1);
+    client_pump(&c, server);
+    assert_false(s->closed);
+    tl_h2_tick(c.h2, uv_now(&server->loop) + stall);
+    client_pump(&c, server);
+    assert_string_equal(s->status, "10");
+
+    /* Too many batches in flight: the stream is left unread in the midst of one. */
+    s = client_call(&c, APPEND);
+    struct tl_buffer b = request_of(1, 100);
+    uint8_t prefix[5] = {0, 0, 0, 0, (uint8_t)b.size};
+    client_send_bytes(&c, s, prefix, 5);
+    client_send_bytes(&c, s, b.data, 50);
+    client_pump(&c, server);
+    tl_call_pause(c.h2->calls);
+    client_send_bytes(&c, s, b.data + 50, b.size - 50);
+    client_pump(&c, server);
+    tl_h2_tick(c.h2, uv_now(&server->loop) + stall);
+    tl_h2_tick(c.h2, uv_now(&server->loop) + 100 * stall);
+    client_pump(&c, server);
+    assert_false(s->closed);
+    tl_call_resume(c.h2->calls);
+    client_half_close(&c, s);
+    fake_complete(&fake_db, 1);
+    client_pump(&c, server);
+    assert_int_equal(ack_sequence(s, 0), 1);
+    tl_buffer_deinit(&b);
+
+    /* What the engine has not dealt with closes the window in the midst of a message. */
+    s = client_call(&c, APPEND);
+    for (uint64_t i = 1; i <= 10; i++)
+        send_batch(&c, s, i, 900001);
+    client_pump(&c, server);
+    assert_true(c.h2->calls->need > 0 && tl_h2_withholds(c.h2->calls));
+    tl_h2_tick(c.h2, uv_now(&server->loop) + stall);
+    tl_h2_tick(c.h2, uv_now(&server->loop) + 100 * stall);
+    for (int i = 0; i < 10; i++) {
+        client_pump(&c, server);
+        assert_false(s->closed);
+        fake_complete(&fake_db, 1);
+    }
+    client_half_close(&c, s);
+    client_pump(&c, server);
+    assert_int_equal(client_messages(s), 10);
+    client_close(&c);
+    close_server();
+}
+
 static void a_client_that_goes_away_leaves_nothing(void **state)
 {
     (void)state;
@@ -649,6 +711,7 @@ int main(void)
         cmocka_unit_test(windows_are_shared_and_nobody_starves),
         cmocka_unit_test(many_streams_of_one_connection_finish),
         cmocka_unit_test(engine_queue_full_waits),
+        cmocka_unit_test(only_silence_ends_half_a_message),
         cmocka_unit_test(a_client_that_goes_away_leaves_nothing),
         cmocka_unit_test(errors_are_told),
         cmocka_unit_test(compression_is_bounded),
