@@ -458,13 +458,20 @@ static void add_rows(struct answer *a, const struct tl_chunk *chunk, uint32_t co
     }
 }
 
-/* Times of EXPLAIN ANALYZE are nobody's secret. */
-static void blank_times(char *text)
+/* Times of EXPLAIN ANALYZE are nobody's secret: their digits go. */
+static void drop_times(char *text)
 {
-    for (char *p = text; (p = strstr(p, "ime")) != NULL; p += 3)
-        for (char *q = p + 3; *q && *q != '|' && *q != '\n'; q++)
-            if (*q >= '0' && *q <= '9')
-                *q = '#';
+    char *to = text;
+    bool in_time = false;
+    for (char *p = text; *p; p++) {
+        if (strncmp(p, "ime", 3) == 0)
+            in_time = true;
+        else if (*p == '|' || *p == '\n')
+            in_time = false;
+        if (!in_time || *p < '0' || *p > '9')
+            *to++ = *p;
+    }
+    *to = '\0';
 }
 
 static void ask(struct world *w, const char *sql, const struct tally_session *session,
@@ -493,7 +500,7 @@ static void ask(struct world *w, const char *sql, const struct tally_session *se
     a->text = (char *)out.data;
     a->size = out.size;
     if (strncmp(sql, "EXPLAIN ANALYZE", 15) == 0)
-        blank_times(a->text);
+        drop_times(a->text);
     a->lines = calloc(a->line_count + 1, sizeof(*a->lines));
     char *p = a->text;
     for (uint32_t i = 0; i < a->line_count; i++) {
