@@ -125,32 +125,8 @@ static uint64_t gcd(uint64_t a, uint64_t b)
     return a;
 }
 
-/* Division by a fixed divisor where it leaves no rest: x / d = (x >> shift) * inverse, the
- * inverse modulo 2^64 of the odd part (Hacker's Delight, 10-16). */
-struct divisor {
-    uint64_t d, inverse, quotient_max;
-    uint32_t shift;
-};
-
-static struct divisor divisor_of(uint64_t d, uint64_t range)
-{
-    struct divisor v = {.d = d, .quotient_max = range / d};
-    v.shift = (uint32_t)__builtin_ctzll(d);
-    uint64_t odd = d >> v.shift;
-    v.inverse = odd * 3 ^ 2; /* five bits are right; each step doubles them */
-    for (int i = 0; i < 4; i++)
-        v.inverse *= 2 - odd * v.inverse;
-    return v;
-}
-
-static bool divides(const struct divisor *v, uint64_t x)
-{
-    uint64_t q = (x >> v->shift) * v->inverse;
-    return q <= v->quotient_max && q * v->d == x;
-}
-
-/* The greatest d that divides every v[i] - base; a few values usually say that it is 1. */
-static uint64_t common_divisor(const uint64_t *v, uint32_t count, uint64_t base, uint64_t range)
+/* A few values usually say that it is 1. */
+uint64_t tl__common_divisor(const uint64_t *v, uint32_t count, uint64_t base, uint64_t range)
 {
     uint64_t d = range;
     uint32_t stride = count / 32 + 1;
@@ -158,14 +134,14 @@ static uint64_t common_divisor(const uint64_t *v, uint32_t count, uint64_t base,
         d = gcd(d, v[i] - base);
     if (d <= 1)
         return 1;
-    struct divisor known = divisor_of(d, range);
+    struct tl__divisor known = tl__divisor_of(d, range);
     for (uint32_t i = 0; i < count; i++) {
-        if (divides(&known, v[i] - base))
+        if (tl__divides(&known, v[i] - base))
             continue;
         d = gcd(d, v[i] - base);
         if (d == 1)
             return 1;
-        known = divisor_of(d, range);
+        known = tl__divisor_of(d, range);
     }
     return d;
 }
@@ -242,10 +218,10 @@ static void plan_make(struct tl__plan *p, const uint64_t *values, uint32_t count
                            .u = u};
     if (p->range == 0)
         return;
-    uint64_t scale = common_divisor(values, count, p->base, p->range);
+    uint64_t scale = tl__common_divisor(values, count, p->base, p->range);
     /* The scale takes 8 bytes: the bits that it saves must be worth them. */
     if ((uint64_t)(tl__bit_width(p->range) - tl__bit_width(p->range / scale)) * count > 64) {
-        struct divisor d = divisor_of(scale, p->range);
+        struct tl__divisor d = tl__divisor_of(scale, p->range);
         for (uint32_t i = 0; i < count; i++)
             u[i] = ((values[i] - p->base) >> d.shift) * d.inverse;
         p->scale = scale;

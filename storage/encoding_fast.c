@@ -7,8 +7,14 @@
  * that of RLE nearly, and the smallest is written, once. Values are widened to 64 bits mini-block
  * by mini-block, in the first-level cache.
  *
- * Not done here: dictionaries, scales of wide values, zstd; they cost more than they save until the
- * first merge.
+ * Wide values with a common divisor (times in whole milliseconds, prices in whole cents) are
+ * divided by it first; 32 of them usually say that there is none.
+ *
+ * What a value costs, 64-bit, with AVX2: widening and statistics 2 to 3 instructions, packing 4 to
+ * 6; a scale 8 more. Moved: `width` bytes read, at most twice (once more with a scale), and what
+ * is written.
+ *
+ * Not done here: dictionaries, zstd; they cost more than they save until the first merge.
  */
 #include "base/assert.h"
 #include "storage/encoding_int.h"
@@ -21,6 +27,8 @@ struct minis {
     struct tl__fast_stats of[TL__MINI_MAX];
     int64_t min, max;
     uint32_t changes;
+    /* Of values that were divided: v = base + scale * x, and min is 0; else scale is 1. */
+    uint64_t base, scale;
 };
 
 static uint32_t rows_of(const struct minis *x, uint32_t m)
@@ -58,6 +66,27 @@ static void look(struct minis *x)
         x->changes += s->changes;
         last = v[rows_of(x, m) - 1];
     }
+}
+
+/* Divides wide values by what they have in common, into `room` for all of them. */
+static void divide(struct minis *x, uint64_t *room)
+{
+    const uint64_t *v = (const uint64_t *)(const void *)x->values;
+    uint64_t base = (uint64_t)x->min, range = (uint64_t)x->max - base;
+    uint64_t scale = tl__common_divisor(v, x->count, base, range);
+    if ((uint64_t)(tl__bit_width(range) - tl__bit_width(range / scale)) * x->count <= 64)
+        return; /* the scale takes 8 bytes itself */
+    struct tl__divisor d = tl__divisor_of(scale, range);
+    for (uint32_t i = 0; i < x->count; i++)
+        room[i] = ((v[i] - base) >> d.shift) * d.inverse;
+    /* Steps are signed and may have wrapped: they are taken again rather than divided. */
+    for (uint32_t m = 0; m < x->number; m++)
+        tl__kernels->fast_stats(room + (size_t)m * TL__MINI_ROWS, rows_of(x, m), &x->of[m]);
+    x->values = (const uint8_t *)room;
+    x->base = base;
+    x->scale = scale;
+    x->min = 0;
+    x->max = (int64_t)(range / scale);
 }
 
 /* ---- Sizes ---- */
@@ -131,6 +160,16 @@ static struct delta_plan plan_delta(const struct minis *x)
 
 /* ---- Writing ---- */
 
+/* Header, base and scale of values above x->min + start. */
+static uint8_t *put_front(const struct minis *x, enum tl_encoding kind, uint32_t a, uint64_t start,
+                          uint8_t *out)
+{
+    bool scaled = x->scale != 1;
+    out = tl__put_header(out, kind, a, scaled ? TL__FLAG_SCALED : 0);
+    out = tl__put_narrow(out, x->base + x->scale * start, 8);
+    return scaled ? tl__put_narrow(out, x->scale, 8) : out;
+}
+
 static size_t write_constant(const struct minis *x, uint8_t *out)
 {
     uint8_t *next = tl__put_header(out, TL_ENC_CONSTANT, 0, 0);
@@ -141,8 +180,7 @@ static size_t write_raw(const struct minis *x, uint8_t *out)
 {
     uint64_t room[TL__MINI_ROWS];
     uint32_t bytes = tl__byte_width((uint64_t)x->max - (uint64_t)x->min);
-    uint8_t *next = tl__put_header(out, TL_ENC_RAW, bytes, 0);
-    next = tl__put_narrow(next, (uint64_t)x->min, 8);
+    uint8_t *next = put_front(x, TL_ENC_RAW, bytes, (uint64_t)x->min, out);
     for (uint32_t m = 0; m < x->number; m++) {
         tl__kernels->pack(load(x, m, room), 8 * bytes, rows_of(x, m), (uint64_t)x->min, next);
         next += (size_t)rows_of(x, m) * bytes;
@@ -153,9 +191,8 @@ static size_t write_raw(const struct minis *x, uint8_t *out)
 static size_t write_for(const struct minis *x, const struct for_plan *plan, uint8_t *out)
 {
     uint64_t room[TL__MINI_ROWS];
-    uint8_t *next = tl__put_header(out, TL_ENC_FOR, plan->reference_bytes, 0), *widths;
-    next = tl__put_narrow(next, (uint64_t)x->min, 8);
-    widths = next;
+    uint8_t *next = put_front(x, TL_ENC_FOR, plan->reference_bytes, (uint64_t)x->min, out);
+    uint8_t *widths = next;
     next += x->number;
     for (uint32_t m = 0; m < x->number; m++) {
         int64_t least = plan->reference_bytes ? x->of[m].min : x->min;
@@ -173,8 +210,8 @@ static size_t write_for(const struct minis *x, const struct for_plan *plan, uint
 static size_t write_delta(const struct minis *x, const struct delta_plan *plan, uint8_t *out)
 {
     uint64_t room[TL__MINI_ROWS], steps[TL__MINI_ROWS];
-    uint8_t *next = tl__put_header(out, TL_ENC_DELTA, plan->start_bytes | plan->step_bytes << 4, 0);
-    next = tl__put_narrow(next, plan->start_min, 8);
+    uint8_t *next =
+        put_front(x, TL_ENC_DELTA, plan->start_bytes | plan->step_bytes << 4, plan->start_min, out);
     next = tl__put_narrow(next, plan->step_min, 8);
     for (uint32_t m = 0; m < x->number; m++)
         *next++ = (uint8_t)step_width(x, m);
@@ -220,6 +257,7 @@ static struct minis minis_of(const void *values, uint32_t width, uint32_t count)
     struct minis x = {.values = values,
                       .width = width,
                       .count = count,
+                      .scale = 1,
                       .number = (count + TL__MINI_ROWS - 1) / TL__MINI_ROWS};
     look(&x);
     return x;
@@ -258,6 +296,8 @@ size_t tl__encode_fast(const void *values, uint32_t width, uint32_t count, uint6
         tl__bit_width((uint64_t)x.max - (uint64_t)x.min) + tl__bit_width(count / runs) + 2;
     if (x.min == x.max || runs > count / 2 ||
         ((uint64_t)runs * run_bits + 7) / 8 + RUN_ROWS_MIN * 4 > packed - packed / 4) {
+        if (width == 8 && x.min < x.max)
+            divide(&x, run_values);
         size_t size = write_leaf(&x, out);
         tl_assert(size + 8 <= TL__META_MAX);
         return size;

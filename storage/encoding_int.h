@@ -139,7 +139,7 @@ size_t tl__zstd_deflate(struct tl_encoder *e, int level, const uint8_t *in, size
                         uint8_t *out, size_t capacity);
 /* The form that one pass of statistics promises to be smallest, of values that lie in `width`
  * bytes each (1, 4: unsigned; 8); written to `out` of TL__META_MAX bytes, returns its size. The
- * run arrays have room for TL_ENCODE_ROWS_MAX each. */
+ * run arrays are work space for TL_ENCODE_ROWS_MAX each. */
 size_t tl__encode_fast(const void *values, uint32_t width, uint32_t count, uint64_t *run_values,
                        uint64_t *run_ends, uint8_t *out);
 
@@ -170,6 +170,33 @@ size_t tl__leaf_front(const uint8_t *header, uint32_t count);
 TL_CHECK enum tl_code tl__leaf_packed(struct tl_slice inflated, uint32_t count,
                                       const uint8_t **widths, uint64_t *references, size_t *data,
                                       struct tl_status *st);
+
+/* Division by a fixed divisor where it leaves no rest: x / d = (x >> shift) * inverse, the
+ * inverse modulo 2^64 of the odd part (Hacker's Delight, 10-16). */
+struct tl__divisor {
+    uint64_t d, inverse, quotient_max;
+    uint32_t shift;
+};
+
+static inline struct tl__divisor tl__divisor_of(uint64_t d, uint64_t range)
+{
+    struct tl__divisor v = {.d = d, .quotient_max = range / d};
+    v.shift = (uint32_t)__builtin_ctzll(d);
+    uint64_t odd = d >> v.shift;
+    v.inverse = odd * 3 ^ 2; /* five bits are right; each step doubles them */
+    for (int i = 0; i < 4; i++)
+        v.inverse *= 2 - odd * v.inverse;
+    return v;
+}
+
+static inline bool tl__divides(const struct tl__divisor *v, uint64_t x)
+{
+    uint64_t q = (x >> v->shift) * v->inverse;
+    return q <= v->quotient_max && q * v->d == x;
+}
+
+/* The greatest d that divides every v[i] - base; none of these is above `range`. */
+uint64_t tl__common_divisor(const uint64_t *v, uint32_t count, uint64_t base, uint64_t range);
 
 /* Work space of the pages of strings: leaves of lengths and two texts. */
 struct tl__text_space {

@@ -24,6 +24,7 @@ enum {
     ZSTD_TEXT_MIN = 64,    /* shorter texts are left alone */
     FRONT_SHARE = 8,       /* front coding is tried when 1/8 of the bytes is shared */
     HEX_SAMPLE = 4096,
+    HEX_PIECE = 64,
     TEMPLATES_CLEAR = 5, /* templates of a fifth of the bytes: nothing else is tried */
     TEMPLATES_MIN = 256  /* bytes of a page */
 };
@@ -36,14 +37,15 @@ struct page_form {
     uint32_t leaf_count;
     const uint8_t *leaf[2];
     size_t leaf_size[2];
-    const struct tl_buffer *text;
+    const uint8_t *text;
+    size_t stored_size; /* of `text` */
     uint32_t text_size; /* before the zstd layer */
     bool deflated;
 };
 
 static size_t page_form_size(const struct page_form *f)
 {
-    size_t size = TL__STRINGS_HEADER_BYTES + f->text->size;
+    size_t size = TL__STRINGS_HEADER_BYTES + f->stored_size;
     for (uint32_t i = 0; i < f->leaf_count; i++)
         size += f->leaf_size[i];
     return size;
@@ -53,44 +55,53 @@ static size_t page_form_size(const struct page_form *f)
 static void try_deflate(struct tl_encoder *e, int level, struct page_form *f,
                         struct tl_buffer *frame)
 {
-    size_t size = f->text->size;
+    size_t size = f->stored_size;
     if (level == 0 || size < ZSTD_TEXT_MIN)
         return;
     tl_buffer_clear(frame);
     size_t room = ZSTD_compressBound(size);
     uint8_t *to = tl_buffer_reserve(frame, room);
-    size_t got = to ? tl__zstd_deflate(e, level, f->text->data, size, to, room) : 0;
+    size_t got = to ? tl__zstd_deflate(e, level, f->text, size, to, room) : 0;
     if (got == 0 || got + size * ZSTD_GAIN_PERCENT / 100 > size)
         return;
     frame->size += got;
-    f->text = frame;
+    f->text = frame->data;
+    f->stored_size = got;
     f->deflated = true;
 }
 
+/* Lower-case digits alone; looked at in pieces, without a branch per byte. */
 static bool is_hex(const uint8_t *text, size_t size)
 {
-    for (size_t i = 0; i < size; i++)
-        if (!((text[i] >= '0' && text[i] <= '9') || (text[i] >= 'a' && text[i] <= 'f')))
+    for (size_t lo = 0; lo < size; lo += HEX_PIECE) {
+        size_t hi = size - lo < HEX_PIECE ? size : lo + HEX_PIECE;
+        uint8_t bad = 0;
+        for (size_t i = lo; i < hi; i++) {
+            uint8_t digit = (uint8_t)(text[i] - '0'), letter = (uint8_t)(text[i] - 'a');
+            bad |= (uint8_t)((digit > 9) & (letter > 5));
+        }
+        if (bad)
             return false;
+    }
     return size > 0;
 }
 
-static uint32_t hex_value(uint8_t digit)
+static inline uint32_t hex_value(uint8_t digit)
 {
-    return digit <= '9' ? digit - (uint32_t)'0' : digit - (uint32_t)'a' + 10;
+    return (digit & 15U) + (digit >> 6) * 9U;
 }
 
 /* True when zstd would make less of these digits than half their bytes. */
-static bool hex_deflates(struct tl_encoder *e, int level, const struct tl_buffer *text,
+static bool hex_deflates(struct tl_encoder *e, int level, const uint8_t *text, size_t size,
                          struct tl_buffer *frame)
 {
-    size_t size = text->size < HEX_SAMPLE ? text->size : HEX_SAMPLE;
+    size = size < HEX_SAMPLE ? size : HEX_SAMPLE;
     if (level == 0 || size < ZSTD_TEXT_MIN)
         return false;
     tl_buffer_clear(frame);
     uint8_t *to = tl_buffer_reserve(frame, ZSTD_COMPRESSBOUND(HEX_SAMPLE));
     size_t got =
-        to ? tl__zstd_deflate(e, level, text->data, size, to, ZSTD_COMPRESSBOUND(HEX_SAMPLE)) : 0;
+        to ? tl__zstd_deflate(e, level, text, size, to, ZSTD_COMPRESSBOUND(HEX_SAMPLE)) : 0;
     return got && got < size / 2 - size / 16;
 }
 
@@ -112,8 +123,8 @@ static enum tl_code put_page(const struct page_form *f, uint32_t count, uint32_t
         memcpy(to, f->leaf[i], f->leaf_size[i]);
         to += f->leaf_size[i];
     }
-    if (f->text->size)
-        memcpy(to, f->text->data, f->text->size);
+    if (f->stored_size)
+        memcpy(to, f->text, f->stored_size);
     out->size += size;
     return TL_OK;
 }
@@ -152,28 +163,66 @@ static bool make_front(struct tl_encoder *e, const struct tl_slice *values, uint
     f->leaf_size[1] = tl__leaf_encode(e, lengths, count, space->leaf[2]);
     f->kind = TL_ENC_STR_FRONT;
     f->leaf_count = 2;
-    f->text = text;
+    f->text = text->data;
+    f->stored_size = text->size;
     f->text_size = (uint32_t)text->size;
     f->deflated = false;
     return true;
 }
 
-static void make_hex(struct tl_encoder *e, const struct tl_buffer *digits, struct page_form *f)
+static void make_hex(struct tl_encoder *e, const uint8_t *digits, size_t count, struct page_form *f)
 {
     struct tl_buffer *text = &tl__encoder_text(e)->text[1];
-    size_t size = (digits->size + 1) / 2;
+    size_t size = (count + 1) / 2;
     tl_buffer_clear(text);
     uint8_t *to = tl_buffer_reserve(text, size);
     if (!to)
         return;
-    for (size_t i = 0; i < digits->size; i += 2) {
-        uint32_t low = i + 1 < digits->size ? hex_value(digits->data[i + 1]) : 0;
-        *to++ = (uint8_t)(hex_value(digits->data[i]) << 4 | low);
-    }
+    for (size_t i = 0; i < count / 2; i++)
+        to[i] = (uint8_t)(hex_value(digits[2 * i]) << 4 | hex_value(digits[2 * i + 1]));
+    if (count % 2)
+        to[size - 1] = (uint8_t)(hex_value(digits[count - 1]) << 4);
     text->size = size;
     f->kind = TL_ENC_STR_HEX;
-    f->text = text;
+    f->text = to;
+    f->stored_size = size;
     f->text_size = (uint32_t)size;
+}
+
+/* The strings one after the other: where they lie, when they lie so already; else copied. */
+static const uint8_t *join_strings(struct tl_encoder *e, const struct tl_slice *values,
+                                   uint32_t count, size_t bytes)
+{
+    bool apart = bytes == 0;
+    for (uint32_t i = 1; i < count; i++)
+        apart |= (uintptr_t)values[i].data != (uintptr_t)values[i - 1].data + values[i - 1].size;
+    if (!apart)
+        return values[0].data;
+    struct tl_buffer *text = &tl__encoder_text(e)->text[0];
+    tl_buffer_clear(text);
+    uint8_t *to = tl_buffer_reserve(text, bytes + 1);
+    if (!to)
+        return NULL;
+    text->size = bytes;
+    for (uint32_t i = 0; i < count; i++) {
+        if (values[i].size)
+            memcpy(to, values[i].data, values[i].size);
+        to += values[i].size;
+    }
+    return text->data;
+}
+
+/* TL_EFFORT_FAST: hexadecimal digits two a byte, all else zstd over the strings as they are. Front
+ * coding would cost a pass, and leaves zstd less to find. */
+static enum tl_code encode_fast(struct tl_encoder *e, const uint8_t *text, uint32_t bytes,
+                                struct page_form *plain, uint32_t count, int level,
+                                struct tl_buffer *out, struct tl_status *st)
+{
+    if (is_hex(text, bytes))
+        make_hex(e, text, bytes, plain);
+    else
+        try_deflate(e, level, plain, &tl__encoder_text(e)->text[2]);
+    return put_page(plain, count, bytes, out, st);
 }
 
 enum tl_code tl_encode_strings(struct tl_encoder *e, const struct tl_slice *values, uint32_t count,
@@ -192,21 +241,20 @@ enum tl_code tl_encode_strings(struct tl_encoder *e, const struct tl_slice *valu
         bytes += values[i].size;
         lengths[i] = values[i].size;
     }
-    struct tl_buffer *text = &space->text[0];
-    tl_buffer_clear(text);
-    if (!tl_buffer_reserve(text, bytes + 1))
+    const uint8_t *text = join_strings(e, values, count, bytes);
+    if (!text)
         return TL_FAIL(st, TL_LIMIT, "no memory for a page of %zu bytes", bytes);
-    for (uint32_t i = 0; i < count; i++)
-        if (values[i].size)
-            tl_buffer_put(text, values[i].data, values[i].size);
     struct page_form plain = {.kind = TL_ENC_STR_PLAIN,
                               .leaf_count = 1,
                               .leaf = {space->leaf[0]},
                               .leaf_size = {tl__leaf_encode(e, lengths, count, space->leaf[0])},
                               .text = text,
+                              .stored_size = bytes,
                               .text_size = (uint32_t)bytes};
-    if (is_hex(text->data, bytes) && !hex_deflates(e, opt->zstd_level, text, &space->text[1])) {
-        make_hex(e, text, &plain);
+    if (opt->effort == TL_EFFORT_FAST && opt->zstd_level != 0)
+        return encode_fast(e, text, (uint32_t)bytes, &plain, count, opt->zstd_level, out, st);
+    if (is_hex(text, bytes) && !hex_deflates(e, opt->zstd_level, text, bytes, &space->text[1])) {
+        make_hex(e, text, bytes, &plain);
         return put_page(&plain, count, (uint32_t)bytes, out, st);
     }
     /* Where a page is made of templates, no other form comes near. */
@@ -214,7 +262,7 @@ enum tl_code tl_encode_strings(struct tl_encoder *e, const struct tl_slice *valu
     size_t made = 0;
     enum tl_code rc = TL_OK;
     if (templates)
-        rc = tl__templates_encode(e, values, count, text->data, (uint32_t)bytes, opt,
+        rc = tl__templates_encode(e, values, count, text, (uint32_t)bytes, opt,
                                   bytes / TEMPLATES_CLEAR, out, &made, st);
     if (rc || made)
         return rc;
@@ -231,8 +279,8 @@ enum tl_code tl_encode_strings(struct tl_encoder *e, const struct tl_slice *valu
     const struct page_form *best = takes_front ? &front : &plain;
     size_t worth = page_form_size(best);
     if (templates && bytes >= TEMPLATES_MIN)
-        rc = tl__templates_encode(e, values, count, text->data, (uint32_t)bytes, opt,
-                                  worth - worth / 16, out, &made, st);
+        rc = tl__templates_encode(e, values, count, text, (uint32_t)bytes, opt, worth - worth / 16,
+                                  out, &made, st);
     if (!rc && made == 0)
         rc = put_page(best, count, (uint32_t)bytes, out, st);
     tl_buffer_deinit(&frame);
@@ -272,7 +320,7 @@ static enum tl_code read_header(struct tl_slice payload, struct page_header *out
 
 enum tl_code tl_strings_inflated_size(struct tl_slice payload, size_t *size, struct tl_status *st)
 {
-    struct page_header h;
+    struct page_header h = {.kind = 0};
     enum tl_code rc = read_header(payload, &h, st);
     if (rc)
         return rc;
@@ -366,7 +414,7 @@ static void expand_hex(uint8_t *bytes, const struct page_header *h)
 enum tl_code tl_strings_inflate(struct tl_decoder *d, struct tl_slice payload, uint8_t *dst,
                                 size_t size, struct tl_status *st)
 {
-    struct page_header h;
+    struct page_header h = {.kind = 0};
     enum tl_code rc = read_header(payload, &h, st);
     if (rc)
         return rc;

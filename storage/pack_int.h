@@ -40,8 +40,8 @@ enum {
     CODE_SET_STRINGS_MAX = 64,
 
     UNIT_HASH_BYTES = 8,         /* before a string page, a merchant page and an index */
-    PAGE_HOT_BYTES = 24 << 10,   /* strings of a page, raw … */
-    PAGE_COLD_BYTES = 128 << 10, /* … and of one that is compressed: vocabularies are per page */
+    PAGE_HOT_BYTES = 64 << 10,   /* strings of a page, where blocks have light encodings … */
+    PAGE_COLD_BYTES = 128 << 10, /* … and where they are compressed: vocabularies are per page */
     PAGE_ALONE_BYTES = 16 << 10, /* a string from this size on has a page of its own */
     PAGE_BYTES_MAX = TL_STRINGS_BYTES_MAX,
 

@@ -683,7 +683,8 @@ static enum tl_code write_pages(struct tl_pack_writer *w, struct tl_buffer *list
     };
     *count = 0;
     for (uint32_t lo = 0; lo < d->string_count;) {
-        uint32_t hi = page_end(d, lo, opt.zstd_level ? PAGE_COLD_BYTES : PAGE_HOT_BYTES);
+        uint32_t hi =
+            page_end(d, lo, opt.effort == TL_EFFORT_BEST ? PAGE_COLD_BYTES : PAGE_HOT_BYTES);
         uint64_t offset = here(w);
         size_t at = w->out.size;
         tl_buffer_put_u64(&w->out, 0);
