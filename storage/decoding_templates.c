@@ -227,32 +227,104 @@ static inline bool put(struct out *o, const uint8_t *from, size_t size)
     return true;
 }
 
+/* Eight decimal digits of a value below 10^8, the first one in the lowest byte. Halves, quarters
+ * and eighths of the word are divided at once by multiplying with 2^20 / 100 and 2^10 / 10, which
+ * is exact below 10,000 and 100. */
+static inline uint64_t eight_digits(uint32_t value)
+{
+    uint64_t fours = value / 10000 | (uint64_t)(value % 10000) << 32;
+    uint64_t high = (fours * 10486 >> 20) & 0x0000007f0000007fULL;
+    uint64_t twos = high | (fours - 100 * high) << 16;
+    uint64_t tens = (twos * 103 >> 10) & 0x000f000f000f000fULL;
+    return (tens | (twos - 10 * tens) << 8) + 0x3030303030303030ULL;
+}
+
+/* 8 characters of 32 bits: '0' … '9', and letters that begin at '0' + 10 + gap. */
+static inline uint64_t eight_hex(uint32_t value, uint32_t gap)
+{
+    uint64_t x = value;
+    x = (x | x << 16) & 0x0000ffff0000ffffULL;
+    x = (x | x << 8) & 0x00ff00ff00ff00ffULL;
+    x = (x | x << 4) & 0x0f0f0f0f0f0f0f0fULL;
+    uint64_t letters = (x + 0x0606060606060606ULL) >> 4 & 0x0101010101010101ULL;
+    return __builtin_bswap64(x + letters * gap + 0x3030303030303030ULL);
+}
+
+/* The last `count` of eight characters, in eight bytes whose rest is overwritten by what follows.
+ */
+static inline void store_last(uint8_t *to, uint64_t eight, uint32_t count)
+{
+    tl_put_u64le(to, eight >> (64 - 8 * count));
+}
+
 static inline bool put_digits(struct out *o, uint64_t value, uint32_t digits)
 {
-    if (digits > (size_t)(o->end - o->at))
+    size_t left = (size_t)(o->end - o->at);
+    if (digits > left)
         return false;
-    o->at += digits;
-    for (uint32_t i = 1; i <= digits; i++, value /= 10)
-        o->at[-(int)i] = (uint8_t)('0' + value % 10);
+    uint8_t *end = o->at + digits;
+    if (digits <= 16 && left >= COPY) {
+        uint64_t high = value / 100000000;
+        uint64_t low = eight_digits((uint32_t)(value - high * 100000000));
+        if (digits <= 8) {
+            store_last(o->at, low, digits);
+        } else {
+            store_last(o->at, eight_digits((uint32_t)high), digits - 8);
+            tl_put_u64le(end - 8, low);
+        }
+    } else {
+        for (uint32_t i = 1; i <= digits; i++, value /= 10)
+            end[-(int)i] = (uint8_t)('0' + value % 10);
+    }
+    o->at = end;
     return true;
 }
 
 static inline uint32_t digits_of(uint64_t value)
 {
-    uint32_t digits = 1;
-    while (value >= 10) {
-        value /= 10;
-        digits++;
-    }
-    return digits;
+    static const uint64_t POWERS[TL__DIGITS_MAX + 1] = {0,
+                                                        10ULL,
+                                                        100ULL,
+                                                        1000ULL,
+                                                        10000ULL,
+                                                        100000ULL,
+                                                        1000000ULL,
+                                                        10000000ULL,
+                                                        100000000ULL,
+                                                        1000000000ULL,
+                                                        10000000000ULL,
+                                                        100000000000ULL,
+                                                        1000000000000ULL,
+                                                        10000000000000ULL,
+                                                        100000000000000ULL,
+                                                        1000000000000000ULL,
+                                                        10000000000000000ULL,
+                                                        100000000000000000ULL,
+                                                        1000000000000000000ULL};
+    /* log10(2) is about 1233 / 4096: the digits, or one less. */
+    uint32_t guess = (uint32_t)(64 - __builtin_clzll(value | 1)) * 1233 >> 12;
+    return guess + (value >= POWERS[guess]);
 }
 
-static inline bool put_hex(struct out *o, uint64_t value, uint32_t digits, const char *alphabet)
+static inline bool put_hex(struct out *o, uint64_t value, uint32_t digits, uint32_t gap)
 {
-    if (digits > (size_t)(o->end - o->at))
+    size_t left = (size_t)(o->end - o->at);
+    if (digits > left)
         return false;
-    for (uint32_t i = digits; i-- > 0;)
-        *o->at++ = (uint8_t)alphabet[value >> (4 * i) & 15];
+    uint64_t low = eight_hex((uint32_t)value, gap);
+    uint64_t high = eight_hex((uint32_t)(value >> 32), gap);
+    if (left < COPY) {
+        for (uint32_t i = digits; i-- > 0;)
+            *o->at++ = (uint8_t)((i < 8 ? low >> 8 * (7 - i) : high >> 8 * (15 - i)) & 0xff);
+        return true;
+    }
+    if (digits <= 8) {
+        store_last(o->at, low, digits);
+    } else {
+        store_last(o->at, high, digits - 8);
+        tl_put_u64le(o->at + digits - 8, low);
+    }
+    o->at += digits;
     return true;
 }
 
@@ -267,9 +339,9 @@ static inline bool put_slot(struct out *o, struct piece *x, uint32_t i)
     case TL__SLOT_DIGITS:
         return put_digits(o, value, x->parameter);
     case TL__SLOT_HEX:
-        return put_hex(o, value, x->parameter, "0123456789abcdef");
+        return put_hex(o, value, x->parameter, 'a' - '0' - 10);
     case TL__SLOT_HEX_UPPER:
-        return put_hex(o, value, x->parameter, "0123456789ABCDEF");
+        return put_hex(o, value, x->parameter, 'A' - '0' - 10);
     default: {
         const uint8_t *from = x->from;
         x->from += value;

@@ -96,7 +96,8 @@ static enum tl_code stream_intern(struct tl__merge *m, struct tl__stream *s, uin
                           : tl__pack_column_intern(m->writer, value, &s->map[code], st);
 }
 
-/* Codes become keys of the sample. */
+/* Codes of the inputs become keys of the sample, for now: sample_keys makes one numbering of them.
+ */
 static void sample_put(struct tl__merge *m)
 {
     const uint32_t *codes = (const uint32_t *)(const void *)m->out;
@@ -149,10 +150,15 @@ static enum tl_code put_codes(struct tl__merge *m, struct tl__stream *s, uint32_
 {
     const uint32_t *from = (const uint32_t *)(const void *)s->values + at;
     uint32_t *to = (uint32_t *)(void *)m->out + m->out_count;
-    const uint32_t *map = s->map;
+    uint32_t *map = s->map;
     for (uint32_t i = 0; i < n; i++) {
         if (s->has_nulls && !tl_bit_get(s->validity, at + i)) {
             to[i] = 0;
+            continue;
+        }
+        if (m->sample) { /* strings come later, page by page */
+            map[from[i]] = CODE_WANTED;
+            to[i] = from[i];
             continue;
         }
         if (map[from[i]] == CODE_NONE) {
@@ -398,6 +404,46 @@ static void find_spans(const struct tl__merge *m, const struct tl__sequence *q,
     }
 }
 
+/* The strings that the sample wants of an input, in the order of its pages: each is inflated once,
+ * however rows and spans go to and fro between them. */
+static enum tl_code sample_strings(struct tl__merge *m, struct tl__stream *s, struct tl_status *st)
+{
+    enum tl_code rc = TL_OK;
+    uint32_t distinct = s->column ? s->column->pub.distinct : 0;
+    for (uint32_t code = 0; !rc && code < distinct; code++)
+        if (s->map[code] == CODE_WANTED)
+            rc = stream_intern(m, s, code, st);
+    return rc;
+}
+
+/* Keys that are codes of the inputs become codes in order of first appearance. */
+static enum tl_code sample_keys(struct tl__merge *m, const struct tl__sequence *q,
+                                const struct span *spans, uint32_t span_count, uint32_t rows,
+                                uint32_t *keys, uint32_t distinct, struct tl_status *st)
+{
+    uint32_t *order = calloc((size_t)distinct + 1, sizeof(*order));
+    uint32_t seen = 0;
+    if (!order)
+        return TL_FAIL(st, TL_LIMIT, "no memory to merge");
+    for (uint32_t i = 0; i < span_count; i++) {
+        struct place place = spans[i].place;
+        for (uint32_t row = 0; row < rows; row++, place.left--, keys++) {
+            uint32_t skip;
+            if (place.left == 0)
+                place_step(q, &place, &skip);
+            if (*keys == 0)
+                continue;
+            const struct tl__stream *s = &m->streams[place.input];
+            uint32_t code = s->column ? s->map[*keys - 1] : *keys - 1;
+            if (order[code] == 0)
+                order[code] = ++seen;
+            *keys = order[code];
+        }
+    }
+    free(order);
+    return TL_OK;
+}
+
 static enum tl_code sample_column(struct tl__merge *m, const struct tl__sequence *q, uint32_t id,
                                   const struct span *spans, uint32_t span_count, uint32_t rows,
                                   uint32_t *keys, uint32_t *distinct, struct tl_status *st)
@@ -414,8 +460,11 @@ static enum tl_code sample_column(struct tl__merge *m, const struct tl__sequence
     }
     if (!rc)
         rc = out_flush(m, st);
+    m->sample = NULL;
+    for (uint32_t k = 0; !rc && k < m->input_count; k++)
+        rc = sample_strings(m, &m->streams[k], st);
     *distinct = m->sample_dict->count;
-    return rc;
+    return rc ? rc : sample_keys(m, q, spans, span_count, rows, keys, *distinct, st);
 }
 
 static enum tl_code take_sample(struct tl__merge *m, const struct tl__sequence *q,
@@ -590,7 +639,9 @@ enum tl_code tl__merge_columns(struct tl__merge *m, struct tl_io *io, const stru
     for (uint32_t i = 0; i < m->input_count; i++) {
         tl__window_init(&m->streams[i].blocks, m->inputs[i].segment->pack, ahead);
         tl__window_init(&m->streams[i].pages, m->inputs[i].segment->pack, ahead);
-        m->streams[i].blocks.kept = m->streams[i].pages.kept = partitions > 1 ? &m->images : NULL;
+        /* What the sample inflates is needed again to write the column. */
+        m->streams[i].pages.kept = &m->images;
+        m->streams[i].blocks.kept = partitions > 1 ? &m->images : NULL;
     }
     enum tl_code rc = list_columns(m, st);
     if (rc)

@@ -16,7 +16,8 @@ enum {
     TOKEN_SKIP_FAR = (1 << TOKEN_SKIP_BITS) - 1, /* the number follows */
     MERGE_SLICE_ROWS = TL_VECTOR_ROWS_MAX,
 };
-#define CODE_NONE UINT32_MAX
+#define CODE_NONE   UINT32_MAX       /* not mapped yet */
+#define CODE_WANTED (UINT32_MAX - 1) /* of the sample */
 
 _Static_assert(TL_MERGE_INPUTS_MAX <= 255, "an input's number fits a token");
 _Static_assert(TL_BLOCK_ROWS % MERGE_SLICE_ROWS == 0, "a slice lies in one block");
@@ -85,11 +86,12 @@ struct tl__merge {
     uint32_t out_count;
     bool out_nulls;
 
-    struct tl__images images; /* with several partitions: their inputs are the same */
+    struct tl__images
+        images; /* pages, which the sample needs too; blocks, for several partitions */
 
     /* while a sample is taken, or shapes are counted */
     struct tl__interner *sample_dict; /* NULL: rows go to the writer */
-    uint32_t *sample;                 /* keys; grows by what goes out */
+    uint32_t *sample; /* keys; grows by what goes out; NULL: shapes are counted, or strings taken */
 };
 
 TL_CHECK enum tl_code tl__merge_charge(struct tl__merge *m, size_t size, struct tl_status *st);
