@@ -211,9 +211,12 @@ static bool socket_write(struct tl_conn *conn, const uint8_t *data, size_t size)
     }
     if (conn->write_waiting == 0) {
         conn->write_ms = tl_server_now_ms(conn->server);
+        conn->write_left = 0;
+        conn->write_suspected = false;
         tl_conn_arm(conn, conn->write_ms + conn->server->limits.stall_ms);
     }
     conn->write_waiting += w->size;
+    conn->write_left += w->size;
     return true;
 }
 
@@ -349,7 +352,18 @@ static void on_timer(uv_timer_t *timer)
         return;
     }
     if (conn->write_waiting) {
+        size_t left = uv_stream_get_write_queue_size((uv_stream_t *)&conn->tcp);
+        if (left < conn->write_left) { /* the client takes some, if slowly */
+            conn->write_ms = now;
+            conn->write_left = left;
+            conn->write_suspected = false;
+        }
         uint64_t end = conn->write_ms + server->limits.stall_ms;
+        if (now >= end && !conn->write_suspected) {
+            /* The loop may have been late itself: it looks at the socket before it comes again. */
+            conn->write_suspected = true;
+            end = now + 1;
+        }
         if (now >= end) {
             server->metrics.connections_failed++;
             tl_server_log(server, 1, "connection_stalled", "a client takes no bytes");

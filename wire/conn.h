@@ -42,8 +42,10 @@ struct tl_conn {
     const struct tl_session_vtable *vtab;
     void *session; /* NULL: not yet (TLS handshake) */
     uint64_t opened_ms;
-    uint64_t write_ms;    /* when the write that waits began */
+    uint64_t write_ms;    /* when the client was last seen to take bytes of the write that waits */
     size_t write_waiting; /* bytes that libuv holds */
+    size_t write_left;    /* of these, what the socket had not taken at write_ms */
+    bool write_suspected; /* its time is up: one more turn of the loop decides */
 };
 
 /* Takes the next connection from a listening socket. */

@@ -531,6 +531,7 @@ static size_t feed_message(struct tl_call *call, const uint8_t *data, size_t siz
     m->held += n;
     call->need_got += n;
     call->progress_ms = tl_server_now_ms(call->server);
+    call->suspected = false;
     return n;
 }
 
@@ -753,6 +754,41 @@ void tl_call_on_close(struct tl_call *call)
     call->method = NULL;
 }
 
+/* Somebody will give back what a parked message waits for: batches are under way, or something
+ * was given back since the last look. */
+static bool room_may_come(struct tl_call *call)
+{
+    struct tl_server *server = call->server;
+    bool moved = server->append_count > 0 || server->windows.given_back != call->given_back;
+    call->given_back = server->windows.given_back;
+    return moved;
+}
+
+/* Ends a call whose message does not grow though its client could send. Backpressure of ours is
+ * no fault of the client: while we withhold what it needs, no time passes for it. */
+static uint64_t tick_message(struct tl_call *call, uint64_t now_ms)
+{
+    enum { LOOK_AGAIN_MS = 1000 }; /* bytes may lie in the socket: the loop reads it before then */
+    uint64_t stall_ms = call->server->limits.message_stall_ms;
+    if (call->parked ? room_may_come(call) : !tl_h2_may_send(call)) {
+        call->progress_ms = now_ms;
+        call->suspected = false;
+    }
+    uint64_t end = call->progress_ms + stall_ms;
+    if (now_ms < end)
+        return end;
+    if (!call->suspected) {
+        call->suspected = true;
+        return now_ms + LOOK_AGAIN_MS;
+    }
+    if (call->parked)
+        tl_call_abort(call, TL_GRPC_RESOURCE_EXHAUSTED,
+                      "the server's budget for receive windows is met");
+    else
+        tl_call_abort(call, TL_GRPC_ABORTED, "half a message came and no more of it");
+    return UINT64_MAX;
+}
+
 uint64_t tl_call_tick(struct tl_call *call, uint64_t now_ms)
 {
     if (call->finished)
@@ -763,15 +799,7 @@ uint64_t tl_call_tick(struct tl_call *call, uint64_t now_ms)
     }
     uint64_t due = call->deadline_ms;
     if (call->need) {
-        /* Time counts against the client only while it could go on: what stands in our backlog, or
-         * finds our windows closed, waits for us. */
-        if (call->paused || tl_h2_withholds(call))
-            call->progress_ms = now_ms;
-        uint64_t end = call->progress_ms + call->server->limits.message_stall_ms;
-        if (now_ms >= end) {
-            tl_call_abort(call, TL_GRPC_ABORTED, "half a message came and no more of it");
-            return UINT64_MAX;
-        }
+        uint64_t end = tick_message(call, now_ms);
         if (end < due)
             due = end;
     }

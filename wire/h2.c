@@ -56,6 +56,24 @@ static bool charge_up_to(struct tl_h2 *h2, size_t size)
     return true;
 }
 
+/* Credit was given: the client's time to send begins anew. */
+static void restart_stalls(struct tl_h2 *h2)
+{
+    for (struct tl_call *c = h2->calls; c; c = c->next) {
+        if (c->need && !c->parked)
+            c->progress_ms = now_ms(h2);
+    }
+}
+
+bool tl_h2_may_send(const struct tl_call *call)
+{
+    nghttp2_session *session = call->h2->session;
+    return !call->paused && call->backlog.size == 0 && call->h2->unsent_size == 0 &&
+           !nghttp2_session_want_write(session) &&
+           nghttp2_session_get_local_window_size(session) > 0 &&
+           nghttp2_session_get_stream_local_window_size(session, call->id) > 0;
+}
+
 /* Announces what may be sent again, and settles the charge: (2) holds again from here. */
 static void settle(struct tl_h2 *h2)
 {
@@ -78,8 +96,8 @@ static void settle(struct tl_h2 *h2)
                 h2->failed = true;
                 return;
             }
-            for (struct tl_call *c = h2->calls; c && remaining == 0; c = c->next)
-                c->progress_ms = now_ms(h2); /* whoever was held back begins anew */
+            if (remaining == 0)
+                restart_stalls(h2);
             remaining += credit;
             wake(h2);
         }
@@ -112,14 +130,9 @@ static void settle_stream(struct tl_call *call)
         return;
     if (nghttp2_submit_window_update(h2->session, NGHTTP2_FLAG_NONE, call->id, (int32_t)credit))
         h2->failed = true;
-    call->progress_ms = now_ms(h2);
+    if (remaining == 0)
+        call->progress_ms = now_ms(h2);
     wake(h2);
-}
-
-bool tl_h2_withholds(const struct tl_call *call)
-{
-    return call->parked || window_remaining(call->h2) == 0 ||
-           nghttp2_session_get_stream_local_window_size(call->h2->session, call->id) <= 0;
 }
 
 /* Room for the call's message of `need` bytes, or false. */
@@ -164,7 +177,9 @@ void tl_h2_need(struct tl_call *call, size_t size)
     call->need = size;
     call->need_got = 0;
     call->progress_ms = now_ms(h2);
+    call->suspected = false;
     if (!admit(call)) {
+        call->given_back = h2->server->windows.given_back;
         call->parked = true;
         tl_window_wait(&h2->server->windows, &h2->waiter);
     }

@@ -70,9 +70,9 @@ void tl_h2_end_calls(struct tl_h2 *h2);
 void tl_h2_need(struct tl_call *call, size_t size);
 /* The incomplete message grew, is complete, or is given up. */
 void tl_h2_need_end(struct tl_call *call);
-/* Whether the client cannot send because we let it not: it waits for room, or a window is closed.
- */
-bool tl_h2_withholds(const struct tl_call *call);
+/* Can the client send more of the call's incomplete message? Not while we hold back credit, have
+ * not sent what we gave, or keep bytes unread ourselves. */
+bool tl_h2_may_send(const struct tl_call *call);
 /* `size` bytes of the call's stream were dealt with. */
 void tl_h2_release(struct tl_h2 *h2, int32_t stream_id, size_t size);
 /* Sends headers if they were not, and goes on with the call's bytes. */

@@ -62,8 +62,9 @@ struct tl_wire_limits {
     uint64_t handshake_ms;               /* from accept to the first request: closed */
     uint64_t idle_ms;                    /* a connection without streams: GOAWAY */
     uint64_t stall_ms;                   /* a client that takes no bytes: closed */
-    uint64_t message_stall_ms;           /* half a message and no more of it, while its windows
-                                            are open: ABORTED */
+    uint64_t message_stall_ms;           /* half a message and no more of it, while its client may
+                                            send: ABORTED, or RESOURCE_EXHAUSTED when it waits
+                                            for a window that nobody will give back */
     uint64_t drain_ms;                   /* from SIGTERM until calls are ended: UNAVAILABLE */
 };
 

@@ -64,6 +64,7 @@ void tl_window_release(struct tl_window_budget *b, size_t size)
 {
     tl_assert(size <= b->lent_bytes);
     b->lent_bytes -= size;
+    b->given_back += size;
     b->released = b->released || size > 0;
 }
 

@@ -15,6 +15,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct tl_window_waiter {
     struct tl_window_waiter *prev, *next;
@@ -27,6 +28,7 @@ struct tl_window_budget {
     size_t lent_bytes; /* <= limit_bytes, always */
     size_t base_bytes; /* of these, the windows that connections begin with */
     size_t peak_bytes;
+    uint64_t given_back;          /* bytes ever released: it grows when somebody makes room */
     bool released;                /* since the line was woken */
     struct tl_window_waiter line; /* head of a ring, oldest first */
 };

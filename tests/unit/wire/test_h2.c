@@ -267,6 +267,7 @@ static void only_silence_ends_half_a_message(void **state)
     client_pump(&c, server);
     assert_false(s->closed);
     tl_h2_tick(c.h2, uv_now(&server->loop) + stall);
+    tl_h2_tick(c.h2, uv_now(&server->loop) + stall + 1000);
     client_pump(&c, server);
     assert_string_equal(s->status, "10");
 
@@ -296,7 +297,7 @@ static void only_silence_ends_half_a_message(void **state)
     for (uint64_t i = 1; i <= 10; i++)
         send_batch(&c, s, i, 900001);
     client_pump(&c, server);
-    assert_true(c.h2->calls->need > 0 && tl_h2_withholds(c.h2->calls));
+    assert_true(c.h2->calls->need > 0 && !tl_h2_may_send(c.h2->calls));
     tl_h2_tick(c.h2, uv_now(&server->loop) + stall);
     tl_h2_tick(c.h2, uv_now(&server->loop) + 100 * stall);
     for (int i = 0; i < 10; i++) {
@@ -308,6 +309,89 @@ static void only_silence_ends_half_a_message(void **state)
     client_pump(&c, server);
     assert_int_equal(client_messages(s), 10);
     client_close(&c);
+    close_server();
+}
+
+/* The clock is what tl_h2_tick is told: nothing waits. */
+static void backpressure_kills_no_stream(void **state)
+{
+    (void)state;
+    open_server(0);
+    uint64_t stall_ms = server->limits.message_stall_ms;
+    struct client c;
+    client_open(&c, server);
+    struct client_stream *s = client_call(&c, APPEND);
+    for (uint64_t i = 1; i <= 8; i++)
+        send_batch(&c, s, i, 1 << 20);
+    client_pump(&c, server);
+    assert_true(c.h2->calls->need > 0); /* half a message is here, the window is closed */
+    assert_int_equal(nghttp2_session_get_stream_local_window_size(c.h2->session, s->id), 0);
+    uint64_t now = uv_now(&server->loop);
+    for (int i = 0; i < 20; i++) { /* the disk takes ten minutes */
+        now += stall_ms + 1;
+        assert_true(tl_h2_tick(c.h2, now) > now);
+        client_pump(&c, server);
+        assert_false(s->closed);
+    }
+    while (client_messages(s) < 8) {
+        fake_complete(&fake_db, 1);
+        client_pump(&c, server);
+    }
+    /* Half a message of which more lies in the socket when the time is up. */
+    uint8_t half[12] = {0, 0, 0, 0, 100};
+    client_send_bytes(&c, s, half, sizeof(half));
+    client_pump(&c, server);
+    now = c.h2->calls->progress_ms + stall_ms;
+    assert_true(tl_h2_tick(c.h2, now) > now);
+    client_pump(&c, server);
+    assert_false(s->closed);
+    client_send_bytes(&c, s, half + 5, 1);
+    client_pump(&c, server);
+    now = c.h2->calls->progress_ms + stall_ms;
+    assert_true(tl_h2_tick(c.h2, now) > now);
+    client_pump(&c, server);
+    assert_false(s->closed);
+    /* And one whose client sends no more though it could. */
+    tl_h2_tick(c.h2, now + 1000);
+    client_pump(&c, server);
+    assert_true(s->closed);
+    assert_string_equal(s->status, "10");
+    client_close(&c);
+    close_server();
+}
+
+static void who_waits_for_a_window_lives_while_batches_are_under_way(void **state)
+{
+    (void)state;
+    open_server(1 << 20);
+    uint64_t stall_ms = server->limits.message_stall_ms;
+    struct client a, b;
+    client_open(&a, server);
+    struct client_stream *first = client_call(&a, APPEND);
+    send_batch(&a, first, 1, 500000);
+    client_pump(&a, server);
+    client_open(&b, server);
+    struct client_stream *second = client_call(&b, APPEND);
+    send_batch(&b, second, 1, 500000);
+    client_pump(&b, server);
+    assert_true(b.h2->calls->parked);
+    uint64_t now = uv_now(&server->loop);
+    for (int i = 0; i < 20; i++) {
+        now += stall_ms + 1;
+        assert_true(tl_h2_tick(b.h2, now) > now);
+        client_pump(&b, server);
+        assert_false(second->closed);
+    }
+    fake_complete(&fake_db, 1);
+    client_pump(&a, server);
+    client_pump(&b, server);
+    assert_int_equal(client_messages(first), 1);
+    assert_int_equal(fake_db.flying_count, 1); /* it was its turn */
+    fake_complete(&fake_db, 1);
+    client_pump(&b, server);
+    assert_int_equal(client_messages(second), 1);
+    client_close(&a);
+    client_close(&b);
     close_server();
 }
 
@@ -712,6 +796,8 @@ int main(void)
         cmocka_unit_test(many_streams_of_one_connection_finish),
         cmocka_unit_test(engine_queue_full_waits),
         cmocka_unit_test(only_silence_ends_half_a_message),
+        cmocka_unit_test(backpressure_kills_no_stream),
+        cmocka_unit_test(who_waits_for_a_window_lives_while_batches_are_under_way),
         cmocka_unit_test(a_client_that_goes_away_leaves_nothing),
         cmocka_unit_test(errors_are_told),
         cmocka_unit_test(compression_is_bounded),
