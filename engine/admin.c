@@ -12,6 +12,8 @@
 
 /* ---- flush and compact ---- */
 
+enum { PROGRESS_MS = 200 };
+
 static enum tl_code wait_flushed(struct tally *db, uint64_t seal, struct tl_status *st)
 {
     pthread_mutex_lock(&db->version_lock);
@@ -96,7 +98,8 @@ enum tl_code tally_compact(struct tally *db,
         }
         pthread_mutex_lock(&db->version_lock);
         while (!db->options.no_background && db->generation == seen)
-            pthread_cond_wait(&db->version_changed, &db->version_lock);
+            if (!tl_thread_wait(&db->version_changed, &db->version_lock, PROGRESS_MS))
+                break; /* whoever watches may want to cancel */
     }
 }
 
@@ -452,6 +455,48 @@ static uint64_t load(const _Atomic uint64_t *c)
     return atomic_load_explicit(c, memory_order_relaxed);
 }
 
+/* What is merged now, and what that costs. */
+static void put_merging(struct tally *db, const struct tl_schema *schema, uint64_t live_bytes,
+                        struct tl_buffer *json)
+{
+    struct tl_merging merging[2];
+    pthread_mutex_lock(&db->version_lock);
+    memcpy(merging, db->merging, sizeof(merging));
+    uint32_t requests = db->request_count;
+    bool put_off = requests > 0 && db->compact_seal <= db->cancelled_seal;
+    pthread_mutex_unlock(&db->version_lock);
+    tl_buffer_printf(json, "\"merging\":[");
+    const char *comma = "";
+    for (int i = 0; i < 2; i++) {
+        const struct tl_merging *m = &merging[i];
+        const struct tl_table *t = m->active ? tl_schema_by_id(schema, m->table_id) : NULL;
+        if (!m->active)
+            continue;
+        tl_buffer_printf(json, "%s{\"what\":\"%s\",\"table\":", comma, i ? "runs" : "level 0");
+        tl_json_text(json, tl_slice_str(t ? t->info.name : "?"));
+        tl_buffer_printf(json,
+                         ",\"shard\":%u,\"rows\":%llu,\"parts_done\":%u,\"parts\":%u,"
+                         "\"requested\":%s,\"seconds\":%.1f}",
+                         m->shard, (unsigned long long)m->rows, m->parts_done, m->parts,
+                         m->requested ? "true" : "false",
+                         (double)(tl_clock_mono_ns(db->clock) - m->begun_ns) / 1e9);
+        comma = ",";
+    }
+    uint64_t flushed = load(&db->counters.flush_bytes);
+    uint64_t merged = load(&db->counters.merge_bytes);
+    tl_buffer_printf(json,
+                     "],\"compact_requests\":%u,\"compaction_put_off\":%s,\"flushed_bytes\":%llu,"
+                     "\"merged_bytes\":%llu,\"written_per_live_byte\":%.3f,"
+                     "\"merge_memory\":%zu,\"merge_memory_peak\":%zu,",
+                     requests, put_off ? "true" : "false", (unsigned long long)flushed,
+                     (unsigned long long)merged,
+                     live_bytes > 0 ? (double)(flushed + merged) / (double)live_bytes : 0.0,
+                     atomic_load_explicit(&db->merge_memory.used_bytes, memory_order_relaxed) +
+                         atomic_load_explicit(&db->level0_memory.used_bytes, memory_order_relaxed),
+                     atomic_load_explicit(&db->merge_memory.peak_bytes, memory_order_relaxed) +
+                         atomic_load_explicit(&db->level0_memory.peak_bytes, memory_order_relaxed));
+}
+
 /* Bytes of every file that the database keeps. */
 static uint64_t dir_bytes(struct tally *db, const char *dir)
 {
@@ -526,6 +571,7 @@ enum tl_code tally_status(struct tally *db, struct tl_buffer *json, struct tl_st
         (unsigned long long)dir_bytes(db, "log"), (unsigned long long)dir_bytes(db, ""),
         (unsigned long long)all.memtables, (unsigned long long)all.memtable_rows,
         (unsigned long long)all.memtable_bytes);
+    put_merging(db, v->schema, all.segment_bytes + all.rollup_bytes, json);
     tl_buffer_printf(
         json,
         "\"cache_bytes\":%llu,\"cache_hits\":%llu,\"cache_misses\":%llu,\"memory_limit\":%zu,"

@@ -58,7 +58,8 @@ struct work {
 struct tl_merger {
     pthread_mutex_t lock;
     pthread_cond_t rollups_ended;
-    bool rollups; /* live segments are being replaced by like ones: no merge may begin */
+    bool rollups;     /* live segments are being replaced by like ones: no merge may begin */
+    bool level0_busy; /* a merge of level 0 is under way */
     struct work level0, runs;
     uint32_t turn; /* the machine that merged runs last, so that all get theirs */
 };
@@ -689,11 +690,17 @@ static enum tl_code step_level0(struct tally *db, bool *did, struct tl_status *s
             TL_IGNORE(begin_level0(db, &v, st));
             tl_merge_view_free(&v);
         }
+        g->level0_busy = g->level0.active;
         pthread_mutex_unlock(&g->lock);
     }
     if (st->code == TL_OK && g->level0.active) {
         *did = true;
         TL_IGNORE(work_go_on(db, &g->level0, st));
+        if (!g->level0.active) {
+            pthread_mutex_lock(&g->lock);
+            g->level0_busy = false;
+            pthread_mutex_unlock(&g->lock);
+        }
     }
     return st->code;
 }
@@ -703,7 +710,7 @@ static enum tl_code step_rollups(struct tally *db, bool *did, struct tl_status *
     struct tl_merger *g = db->merger;
     /* It replaces live segments by like ones, hence not while a merge knows them. */
     pthread_mutex_lock(&g->lock);
-    bool may = !g->level0.active;
+    bool may = !g->level0_busy;
     g->rollups = may;
     pthread_mutex_unlock(&g->lock);
     if (!may)

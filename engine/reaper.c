@@ -45,8 +45,9 @@ static void reaper_main(void *arg)
             break;
         r->head = v->next_to_free;
         r->tail = r->head ? r->tail : &r->head;
+        void (*free_fn)(struct tl_version *) = r->free_fn;
         pthread_mutex_unlock(&r->lock);
-        r->free_fn(v);
+        free_fn(v);
         pthread_mutex_lock(&r->lock);
     }
     pthread_mutex_unlock(&r->lock);

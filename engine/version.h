@@ -37,7 +37,8 @@ struct tl_reaper;
 struct tl_live_pack {
     _Atomic uint32_t refs;
     _Atomic bool obsolete; /* no manifest names it: remove the file with the last reference */
-    uint32_t live;         /* of its segments, named by the manifest; under the version lock */
+    _Atomic uint32_t live; /* of its segments, named by the manifest; changed under the version
+                              lock, or before it is known; looked at without it */
     struct tl_pack_id id;
     uint64_t size;
     uint8_t hash[16];

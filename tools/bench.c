@@ -61,7 +61,7 @@ static unsigned long long stat_ticks(const char *path, char name[64])
     return user + system;
 }
 
-/* Seconds of CPU that a server has used, compaction's thread apart. */
+/* Seconds of CPU that a server has used, compaction's threads apart. */
 static double cpu_seconds(uint64_t pid, double *merge)
 {
     char path[512], name[64] = "";
@@ -77,7 +77,7 @@ static double cpu_seconds(uint64_t pid, double *merge)
         snprintf(path, sizeof(path), "/proc/%llu/task/%.20s/stat", (unsigned long long)pid,
                  e->d_name);
         unsigned long long one = stat_ticks(path, name);
-        if (strcmp(name, "tally-merge") == 0)
+        if (strcmp(name, "tally-merge") == 0 || strcmp(name, "tally-level0") == 0)
             merging += one < ticks ? one : ticks;
         name[0] = 0;
     }

@@ -11,7 +11,7 @@
 #include "base/status.h"
 #include "tools/command.h"
 
-/* Seconds of CPU that a process has used, compaction's thread left out: the figures tell it
+/* Seconds of CPU that a process has used, compaction's threads left out: the figures tell it
  * apart. 0 for pid 0. */
 double tl_bench_cpu_seconds(uint64_t pid);
 /* A line of /proc/PID/status in kB, "VmHWM:". */

@@ -16,16 +16,20 @@ enum { JSON_BYTES_MAX = 1 << 30, DEPTH_MAX = 16 };
 struct admin_options {
     struct tl_place place;
     bool json;
+    bool cancel; /* compact */
     const char *pack;
 };
 
-static bool parse(struct tl_args *a, bool with_pack, struct admin_options *o)
+static bool parse(struct tl_args *a, enum tl_door_work work, struct admin_options *o)
 {
+    bool with_pack = work == TL_DOOR_INSPECT;
     while (a->next < a->count && !a->failed) {
         if (tl_args_place(a, &o->place))
             continue;
         if (tl_args_flag(a, "--json"))
             o->json = true;
+        else if (work == TL_DOOR_COMPACT && tl_args_flag(a, "--cancel"))
+            o->cancel = true;
         else if (!with_pack || o->pack || !(o->pack = tl_args_positional(a)))
             return tl_args_unknown(a);
     }
@@ -183,8 +187,17 @@ static int administrate(struct tl_args *a, enum tl_door_work work, bool read_onl
         return TL_EXIT_OK;
     }
     struct admin_options o = {0};
-    if (!parse(a, work == TL_DOOR_INSPECT, &o))
+    if (!parse(a, work, &o))
         return TL_EXIT_USAGE;
+    if (o.cancel) {
+        if (o.place.data) {
+            fputs("tally compact: --cancel is for a server; a directory's compaction ends with "
+                  "Ctrl-C\n",
+                  stderr);
+            return TL_EXIT_USAGE;
+        }
+        work = TL_DOOR_COMPACT_CANCEL;
+    }
     struct tl_status st = TL_STATUS_INIT;
     struct tl_door *door = NULL;
     struct tl_buffer json;
@@ -200,6 +213,10 @@ static int administrate(struct tl_args *a, enum tl_door_work work, bool read_onl
         printf("compacted in %.1f s\n", tl_progress_seconds(&progress));
     if (!rc && work == TL_DOOR_COMPACT && json.size == 0 && o.json)
         printf("{\"seconds\":%.3f}\n", tl_progress_seconds(&progress));
+    if (rc == TL_CANCELLED && work == TL_DOOR_COMPACT && tl_client_interrupted)
+        fputs(o.place.data ? "tally compact: stopped; the next one goes on from here\n"
+                           : "tally compact: the server goes on; tally compact --cancel stops it\n",
+              stderr);
     tl_buffer_deinit(&json);
     tl_door_close(door);
     return rc ? tl_command_fail(a->command, &st) : TL_EXIT_OK;
@@ -235,8 +252,13 @@ int tl_command_compact(struct tl_args *a)
     return administrate(
         a, TL_DOOR_COMPACT, false, "compacting",
         "usage: tally compact [OPTION]…\n\n"
-        "Flushes the memtables and merges every partition to one segment; waits.\n\n" PLACE_HELP
-        "\nexample:\n  tally compact --server 127.0.0.1:7070\n");
+        "Flushes the memtables and merges every partition to one run; waits. Ctrl-C ends\n"
+        "the waiting; a server goes on, a directory's compaction stops, keeps what is\n"
+        "finished, and goes on from there the next time.\n\n" PLACE_HELP
+        "  --cancel              stops a server's compaction: those who wait for it are told,\n"
+        "                        and it goes on with the next request, after a restart, or\n"
+        "                        when reads would suffer\n"
+        "\nexamples:\n  tally compact --server 127.0.0.1:7070\n  tally compact --cancel\n");
 }
 
 int tl_command_status(struct tl_args *a)

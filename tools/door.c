@@ -552,6 +552,21 @@ static enum tl_code on_admin(void *arg, struct tl_slice message, struct tl_statu
     return tl_buffer_check(a->json, st);
 }
 
+struct local_compact {
+    struct tally *db;
+    tl_door_progress *progress;
+    void *arg;
+};
+
+static void on_local_compact(void *arg, uint64_t done, uint64_t total)
+{
+    struct local_compact *c = arg;
+    if (tl_client_interrupted)
+        tally_compact_cancel(c->db);
+    else if (c->progress)
+        c->progress(c->arg, done, total);
+}
+
 static enum tl_code local_admin(struct tl_door *d, enum tl_door_work work, const char *pack,
                                 tl_door_progress *progress, void *arg, struct tl_buffer *json,
                                 struct tl_status *st)
@@ -564,7 +579,11 @@ static enum tl_code local_admin(struct tl_door *d, enum tl_door_work work, const
     case TL_DOOR_FLUSH:
         return tally_flush(d->db, st);
     case TL_DOOR_COMPACT:
-        return tally_compact(d->db, progress, arg, st);
+        return tally_compact(d->db, on_local_compact, &(struct local_compact){d->db, progress, arg},
+                             st);
+    case TL_DOOR_COMPACT_CANCEL:
+        tally_compact_cancel(d->db);
+        return TL_OK;
     default:
         return tally_verify(d->db, progress, arg, json, st);
     }
@@ -574,17 +593,22 @@ enum tl_code tl_door_admin(struct tl_door *d, enum tl_door_work work, const char
                            tl_door_progress *progress, void *arg, struct tl_buffer *json,
                            struct tl_status *st)
 {
-    static const char *const methods[] = {"tally.v1.Admin/Status", "tally.v1.Admin/Inspect",
-                                          "tally.v1.Admin/Flush", "tally.v1.Admin/Compact",
-                                          "tally.v1.Admin/Verify"};
+    static const char *const methods[] = {"tally.v1.Admin/Status",  "tally.v1.Admin/Inspect",
+                                          "tally.v1.Admin/Flush",   "tally.v1.Admin/Compact",
+                                          "tally.v1.Admin/Compact", "tally.v1.Admin/Verify"};
     if (d->db)
         return local_admin(d, work, pack, progress, arg, json, st);
     struct tl_buffer request;
     tl_buffer_init(&request, "request", 1 << 16);
     if (pack)
         put_bytes(&request, 1, tl_slice_str(pack));
+    if (work == TL_DOOR_COMPACT_CANCEL) {
+        tl_buffer_put_varint(&request, 1 << 3);
+        tl_buffer_put_varint(&request, 1);
+    }
     struct remote_admin a = {json, progress, arg,
-                             work == TL_DOOR_COMPACT || work == TL_DOOR_VERIFY};
+                             work == TL_DOOR_COMPACT || work == TL_DOOR_COMPACT_CANCEL ||
+                                 work == TL_DOOR_VERIFY};
     enum tl_code rc = tl_buffer_check(&request, st);
     if (!rc)
         rc = tl_client_call(d->client, methods[work], tl_buffer_slice(&request), 0, on_admin, &a,

@@ -73,6 +73,7 @@ enum tl_door_work {
     TL_DOOR_INSPECT,
     TL_DOOR_FLUSH,
     TL_DOOR_COMPACT,
+    TL_DOOR_COMPACT_CANCEL, /* of a server */
     TL_DOOR_VERIFY
 };
 typedef void tl_door_progress(void *arg, uint64_t done, uint64_t total);

@@ -1,9 +1,10 @@
 /*
  * wire/admin_service.c: Status, Inspect, Flush, Compact, Verify.
  *
- * Each runs on the admin pool. Compact and Verify tell their progress: the worker leaves the
- * newest figures and posts one mail at a time, so that a fast worker does not fill the box. A
- * client that goes away does not stop what it started.
+ * Each runs on the admin pool, but for the cancelling of compactions, which waits for nothing.
+ * Compact and Verify tell their progress: the worker leaves the newest figures and posts one mail
+ * at a time, so that a fast worker does not fill the box. A client that goes away does not stop
+ * what it started.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -175,6 +176,17 @@ static void start(struct tl_call *call, struct tl_message *m, enum admin_kind ki
             if (!a->pack)
                 rc = TL_FAIL(&st, TL_INVALID, "the pack's name holds a NUL");
         }
+    }
+    if (rc == TL_OK && kind == ADMIN_COMPACT &&
+        ((const Tally__V1__CompactRequest *)request)->cancel) {
+        /* Here, since workers may all be waiting for compactions. */
+        tally_compact_cancel(server->db);
+        tl_buffer_printf(&a->json, "{\"cancelled\":true}");
+        a->call = call;
+        send_progress(a, true);
+        tl_call_finish(call, TL_GRPC_OK, "");
+        admin_free(a);
+        return;
     }
     if (rc == TL_OK && !tl_job_submit(server, server->admin_pool, &a->job))
         rc = TL_FAIL(&st, TL_LIMIT, "the limit of administrative calls is met");

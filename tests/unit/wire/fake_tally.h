@@ -218,6 +218,11 @@ enum tl_code tally_compact(struct tally *db, void (*progress)(void *, uint64_t, 
     return TL_OK;
 }
 
+void tally_compact_cancel(struct tally *db)
+{
+    (void)db;
+}
+
 enum tl_code tally_verify(struct tally *db, void (*progress)(void *, uint64_t, uint64_t), void *arg,
                           struct tl_buffer *json, struct tl_status *st)
 {
