@@ -28,6 +28,7 @@ static const struct {
     [TL_INTERVAL] = {"INTERVAL", sizeof(struct tl_interval), 0},
     [TL_TEXT] = {"TEXT", sizeof(struct tl_slice), 0},
     [TL_PROPS] = {"PROPS", 0, 0},
+    [TL_ARRAY] = {"ARRAY", sizeof(struct tl_slice), 0},
 };
 _Static_assert(sizeof(kinds) / sizeof(kinds[0]) == TL_KIND_COUNT, "one row per kind");
 
@@ -43,6 +44,8 @@ const char *tl_type_name(struct tl_type type, char *buf, size_t size)
     else if (kinds[type.kind].precision)
         snprintf(buf, size, "%s(%d,%u)", kinds[type.kind].name, kinds[type.kind].precision,
                  type.scale);
+    else if (type.kind == TL_ARRAY && type.element < TL_KIND_COUNT)
+        snprintf(buf, size, "%s[]", kinds[type.element].name);
     else
         snprintf(buf, size, "%s", kinds[type.kind].name);
     return buf;
@@ -146,7 +149,9 @@ bool tl_vector_check(const struct tl_vector *v)
 {
     if (v->type.kind >= TL_KIND_COUNT || v->type.kind == TL_PROPS)
         return false;
-    if (v->type.scale > kinds[v->type.kind].precision || v->count > TL_VECTOR_ROWS_MAX)
+    uint8_t scaled = v->type.kind == TL_ARRAY ? v->type.element : v->type.kind;
+    if (scaled >= TL_KIND_COUNT || v->type.scale > kinds[scaled].precision ||
+        v->count > TL_VECTOR_ROWS_MAX)
         return false;
     if (v->shape == TL_DICT) {
         if (v->type.kind != TL_TEXT || !v->dict || v->dict->id == 0 || (!v->codes && v->count))

@@ -13,6 +13,7 @@
  *   DECIMAL128 tl_i128 × 10^-scale · DATE int32_t days since 1970-01-01
  *   TIMESTAMP, TIMESTAMPTZ int64_t microseconds (UTC for TIMESTAMPTZ) since 1970-01-01
  *   INTERVAL struct tl_interval · TEXT struct tl_slice (UTF-8, no NUL, at most 64 KiB)
+ *   ARRAY struct tl_slice of an immutable blob that describes itself (base/array.h)
  *
  * A dictionary has an identity and a size; its strings may be loaded late, so that grouping and
  * counting distinct values can run on codes and never read a string page. Two vectors of one
@@ -49,12 +50,45 @@ enum tl_kind {
     TL_INTERVAL = 9,
     TL_TEXT = 10,
     TL_PROPS = 11, /* TEXT -> TEXT map; in tables only, read as props['key'], which is TEXT */
+    TL_ARRAY = 12, /* one dimension; in results and expressions, in no table */
     TL_KIND_COUNT
 };
 
+/* What PostgreSQL calls a type when it is not our kind's plain one. It changes no value: types that
+ * differ in it alone are equal, execution never looks at it. The binder keeps it through columns,
+ * casts and results, so that clients are told the type that PostgreSQL would tell. */
+enum tl_flavour {
+    TL_PLAIN = 0,
+    TL_FLAVOUR_INT2, /* BIGINT, range-checked where it was cast */
+    TL_FLAVOUR_INT4,
+    TL_FLAVOUR_OID,
+    TL_FLAVOUR_XID,
+    TL_FLAVOUR_REGCLASS, /* BIGINT: an oid that is written as a name */
+    TL_FLAVOUR_REGTYPE,
+    TL_FLAVOUR_REGPROC,
+    TL_FLAVOUR_REGNAMESPACE,
+    TL_FLAVOUR_FLOAT4, /* DOUBLE */
+    TL_FLAVOUR_NAME,   /* TEXT */
+    TL_FLAVOUR_CHAR,   /* "char", one byte */
+    TL_FLAVOUR_VARCHAR,
+    TL_FLAVOUR_BPCHAR,
+    TL_FLAVOUR_JSON,
+    TL_FLAVOUR_JSONB,
+    TL_FLAVOUR_UNKNOWN,
+    TL_FLAVOUR_VOID,
+    TL_FLAVOUR_BYTEA,      /* TEXT that holds PostgreSQL's hexadecimal form */
+    TL_FLAVOUR_INT2VECTOR, /* ARRAY of BIGINT whose lower bound is 0 */
+    TL_FLAVOUR_OIDVECTOR,
+    TL_FLAVOUR_ACLITEM, /* TEXT */
+    TL_FLAVOUR_NODE_TREE,
+    TL_FLAVOUR_COUNT
+};
+
 struct tl_type {
-    uint8_t kind;  /* enum tl_kind */
-    uint8_t scale; /* of the two decimals, 0 otherwise */
+    uint8_t kind;    /* enum tl_kind */
+    uint8_t scale;   /* of the two decimals (also as an array's elements), 0 otherwise */
+    uint8_t flavour; /* enum tl_flavour; of an ARRAY: its elements', or one of the two vectors */
+    uint8_t element; /* enum tl_kind of an ARRAY's elements, 0 otherwise */
 };
 
 /* PostgreSQL's interval: three parts that do not convert into each other. */
@@ -119,11 +153,32 @@ uint32_t tl_kind_width(enum tl_kind kind);
 const char *tl_type_name(struct tl_type type, char *buf, size_t size);
 static inline struct tl_type tl_type_of(enum tl_kind kind)
 {
-    return (struct tl_type){(uint8_t)kind, 0};
+    return (struct tl_type){.kind = (uint8_t)kind};
+}
+static inline struct tl_type tl_type_flavoured(enum tl_kind kind, enum tl_flavour flavour)
+{
+    return (struct tl_type){.kind = (uint8_t)kind, .flavour = (uint8_t)flavour};
+}
+/* The array of an element type, and back. */
+static inline struct tl_type tl_type_array(struct tl_type element)
+{
+    return (struct tl_type){TL_ARRAY, element.scale, element.flavour, element.kind};
+}
+static inline struct tl_type tl_type_element(struct tl_type array)
+{
+    uint8_t flavour = array.flavour == TL_FLAVOUR_INT2VECTOR  ? TL_FLAVOUR_INT2
+                      : array.flavour == TL_FLAVOUR_OIDVECTOR ? TL_FLAVOUR_OID
+                                                              : array.flavour;
+    return (struct tl_type){array.element, array.scale, flavour, 0};
+}
+/* Values are slices that point elsewhere: whoever keeps one copies its bytes. */
+static inline bool tl_kind_is_bytes(uint8_t kind)
+{
+    return kind == TL_TEXT || kind == TL_ARRAY;
 }
 static inline bool tl_type_eq(struct tl_type a, struct tl_type b)
 {
-    return a.kind == b.kind && a.scale == b.scale;
+    return a.kind == b.kind && a.scale == b.scale && a.element == b.element;
 }
 
 /* Loads the strings of `count` codes, through values or get. */

@@ -177,7 +177,7 @@ static enum tl_code copy_params(struct tally_cursor *c, const struct tl_vector *
         if (!validity || !data)
             return st->code;
         validity[0] = valid;
-        if (valid && from->type.kind == TL_TEXT) {
+        if (valid && tl_kind_is_bytes(from->type.kind)) {
             struct tl_slice text;
             memcpy(&text, data, sizeof(text));
             text.data = tl_arena_copy(&c->arena, text.data, text.size, st);

@@ -860,7 +860,8 @@ enum tl_code tl__bind(struct tl__block *k, const struct tl_ast *ast, struct tl_e
     case TL_AST_BOOL:
         return made(b, bool_new(b, ast->integer != 0, ast->position), out);
     case TL_AST_INT:
-        return made(b, tl__const_new(b, tl_type_of(TL_BIGINT), &ast->integer, ast->position), out);
+        return made(
+            b, tl__const_new(b, tl__integer_type(ast->integer), &ast->integer, ast->position), out);
     case TL_AST_NUMBER:
         return tl__number_new(b, ast->text, ast->position, out);
     case TL_AST_STRING:
@@ -922,7 +923,7 @@ static bool const_equal(const struct tl_expr *a, const struct tl_expr *b)
         return false;
     if (null)
         return true;
-    if (a->value.type.kind == TL_TEXT)
+    if (tl_kind_is_bytes(a->value.type.kind))
         return tl_slice_eq(*(const struct tl_slice *)a->value.data,
                            *(const struct tl_slice *)b->value.data);
     return memcmp(a->value.data, b->value.data, tl_kind_width(a->value.type.kind)) == 0;

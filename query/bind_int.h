@@ -117,6 +117,13 @@ static inline bool tl__is_null_const(const struct tl_expr *e)
     return e->kind == TL_EXPR_CONST && !tl_vector_valid(&e->value, 0);
 }
 
+/* The type of an integer literal: BIGINT inside, to clients INTEGER when it fits. */
+static inline struct tl_type tl__integer_type(int64_t v)
+{
+    return tl_type_flavoured(TL_BIGINT,
+                             v >= INT32_MIN && v <= INT32_MAX ? TL_FLAVOUR_INT4 : TL_PLAIN);
+}
+
 /* PostgreSQL's name of a type, for messages: "timestamp with time zone". */
 const char *tl__type_label(struct tl_type t);
 

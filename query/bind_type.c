@@ -15,6 +15,7 @@
 
 #include "base/assert.h"
 #include "base/int128.h"
+#include "base/pg_type.h"
 #include "base/time.h"
 
 static const uint64_t zero_word;
@@ -22,21 +23,26 @@ static const uint8_t zero_value[16] __attribute__((aligned(16)));
 
 const char *tl__type_label(struct tl_type t)
 {
-    static const char *const labels[TL_KIND_COUNT] = {
-        [TL_NULL] = "unknown",
-        [TL_BOOLEAN] = "boolean",
-        [TL_BIGINT] = "bigint",
-        [TL_DOUBLE] = "double precision",
-        [TL_DECIMAL64] = "numeric",
-        [TL_DECIMAL128] = "numeric",
-        [TL_DATE] = "date",
-        [TL_TIMESTAMP] = "timestamp without time zone",
-        [TL_TIMESTAMPTZ] = "timestamp with time zone",
-        [TL_INTERVAL] = "interval",
-        [TL_TEXT] = "text",
-        [TL_PROPS] = "props",
+    static const char *const arrays[TL_KIND_COUNT] = {
+        [TL_BOOLEAN] = "boolean[]",
+        [TL_BIGINT] = "bigint[]",
+        [TL_DOUBLE] = "double precision[]",
+        [TL_DECIMAL64] = "numeric[]",
+        [TL_DECIMAL128] = "numeric[]",
+        [TL_DATE] = "date[]",
+        [TL_TIMESTAMP] = "timestamp without time zone[]",
+        [TL_TIMESTAMPTZ] = "timestamp with time zone[]",
+        [TL_INTERVAL] = "interval[]",
+        [TL_TEXT] = "text[]",
     };
-    return t.kind < TL_KIND_COUNT ? labels[t.kind] : "unknown";
+    if (t.kind == TL_NULL)
+        return "unknown";
+    if (t.kind == TL_PROPS)
+        return "props";
+    if (t.kind == TL_ARRAY && t.element < TL_KIND_COUNT && arrays[t.element])
+        return t.element == TL_BIGINT && t.flavour == TL_FLAVOUR_INT4 ? "integer[]"
+                                                                      : arrays[t.element];
+    return tl_pg_type_row(t)->label;
 }
 
 const char *tl__keep(struct tl__binder *b, const char *s)
@@ -74,7 +80,7 @@ static enum tl_code set_const(struct tl__binder *b, struct tl_expr *e, struct tl
     struct tl_vector v = {.type = value_type, .shape = TL_CONST, .count = 1, .data = zero_value};
     if (!data) {
         v.validity = &zero_word;
-    } else if (value_type.kind == TL_TEXT) {
+    } else if (tl_kind_is_bytes(value_type.kind)) {
         struct tl_slice text = *(const struct tl_slice *)data;
         text.data =
             tl_arena_copy(b->arena, text.size ? (const void *)text.data : "", text.size, b->st);
@@ -526,6 +532,8 @@ enum tl_code tl__cast(struct tl__binder *b, struct tl_expr *e, const struct tl_a
         rc = apply(b, "int2", type, &e);
     else if (!rc && to->bits == 24)
         rc = apply(b, "float4", type, &e);
+    if (!rc)
+        e->type.flavour = to->type.flavour;
     *out = e;
     return rc;
 }
@@ -534,11 +542,20 @@ enum tl_code tl__cast(struct tl__binder *b, struct tl_expr *e, const struct tl_a
 
 struct common {
     bool number, decimal, floating, time, tz, ts;
-    uint8_t kind;  /* of the first typed one */
-    uint8_t scale; /* the greatest */
-    bool mixed;    /* not all of one kind */
+    uint8_t kind;    /* of the first typed one */
+    uint8_t scale;   /* the greatest */
+    uint8_t flavour; /* of all that are typed; of integers the widest one's */
+    bool mixed;      /* not all of one kind */
     const struct tl_expr *clash;
 };
+
+/* What two values of one kind are together: smallint and integer are integer, else plain. */
+static uint8_t wider_flavour(uint8_t a, uint8_t b)
+{
+    bool small = (a == TL_FLAVOUR_INT2 || a == TL_FLAVOUR_INT4) &&
+                 (b == TL_FLAVOUR_INT2 || b == TL_FLAVOUR_INT4);
+    return a == b ? a : small ? TL_FLAVOUR_INT4 : TL_PLAIN;
+}
 
 static void common_add(struct common *c, const struct tl_expr *e)
 {
@@ -549,10 +566,12 @@ static void common_add(struct common *c, const struct tl_expr *e)
         c->kind = t.kind;
         c->number = number;
         c->time = time;
+        c->flavour = t.flavour;
     } else if (c->kind != t.kind && !(c->number && number) && !(c->time && time) && !c->clash) {
         c->clash = e;
     }
     c->mixed = c->mixed || c->kind != t.kind;
+    c->flavour = wider_flavour(c->flavour, t.flavour);
     c->decimal = c->decimal || tl__is_decimal(t);
     c->floating = c->floating || t.kind == TL_DOUBLE;
     c->tz = c->tz || t.kind == TL_TIMESTAMPTZ;
@@ -620,6 +639,8 @@ enum tl_code tl__unify(struct tl__binder *b, struct tl_expr **es, uint32_t count
         }
         type = common_decimal(&c, es, count);
     }
+    if (!c.mixed)
+        type.flavour = c.flavour;
     for (uint32_t i = 0; i < count; i++) {
         enum tl_code rc = tl__coerce(b, &es[i], type, what);
         if (rc)
@@ -871,6 +892,19 @@ static enum tl_code settle_constants(struct tl__binder *b, struct tl_expr *call)
     return TL_OK;
 }
 
+/* What PostgreSQL calls the result: integers stay as narrow as the widest argument where the
+ * function says so, else the table knows. */
+static uint8_t result_flavour(const struct tl_function *f, const struct tl_expr *call)
+{
+    if (f->flavour != TL_FLAVOUR_WIDEST)
+        return f->result_type ? call->type.flavour : f->flavour;
+    uint8_t flavour = call->args[0]->type.flavour;
+    for (uint32_t i = 1; i < call->arg_count; i++)
+        if (call->args[i]->type.kind == call->type.kind)
+            flavour = wider_flavour(flavour, call->args[i]->type.flavour);
+    return flavour;
+}
+
 enum tl_code tl__call(struct tl__binder *b, const char *name, struct tl_expr **args,
                       uint32_t arg_count, bool is_operator, int32_t position, struct tl_expr **out)
 {
@@ -913,6 +947,7 @@ enum tl_code tl__call(struct tl__binder *b, const char *name, struct tl_expr **a
     }
     if (f->result_type)
         call->type = f->result_type(types, arg_count);
+    call->type.flavour = result_flavour(f, call);
     *out = call;
     rc = settle_constants(b, call);
     return rc ? rc : fold_call(b, call, false);

@@ -131,7 +131,7 @@ static uint32_t state_width(const struct agg *a)
         return sizeof(int64_t);
     case TL_AGG_MIN:
     case TL_AGG_MAX:
-        if (a->arg_type.kind == TL_TEXT)
+        if (tl_kind_is_bytes(a->arg_type.kind))
             return sizeof(struct text_state);
         return tl_kind_width(a->arg_type.kind) > 8 ? sizeof(struct wide_state)
                                                    : sizeof(struct order_state);
@@ -604,7 +604,7 @@ static enum tl_code agg_update(struct state *s, struct agg *a, const struct tl__
     case TL_AGG_MIN:
     case TL_AGG_MAX: {
         bool max = a->def->kind == TL_AGG_MAX;
-        if (v.type.kind == TL_TEXT)
+        if (tl_kind_is_bytes(v.type.kind))
             return extreme_text(a, s, &r, &v, max, st);
         if (tl_kind_width(v.type.kind) > 8)
             extreme_wide(a, &r, &v, max);
@@ -671,7 +671,7 @@ static enum tl_code merge_states(struct state *to, struct agg *a, struct agg *b,
             break;
         case TL_AGG_MIN:
         case TL_AGG_MAX:
-            if (a->arg_type.kind == TL_TEXT) {
+            if (tl_kind_is_bytes(a->arg_type.kind)) {
                 struct text_state *x = &TL__AT(struct text_state, &a->states, t);
                 struct text_state *y = &TL__AT(struct text_state, &b->states, g);
                 int order =
@@ -1136,7 +1136,7 @@ static enum tl_code agg_result(const struct state *s, const struct agg *a, uint3
             break;
         case TL_AGG_MIN:
         case TL_AGG_MAX:
-            if (a->arg_type.kind == TL_TEXT) {
+            if (tl_kind_is_bytes(a->arg_type.kind)) {
                 const struct text_state *t = &TL__AT(struct text_state, &a->states, g);
                 valid = t->capacity > 0;
                 ((struct tl_slice *)(void *)data)[i] = tl_slice_of(t->data, t->size);

@@ -454,7 +454,7 @@ static enum tl_code memo_fill(struct tl__step *s, const struct view *v, struct m
             m->state[codes[i]] = MEMO_NULL;
         } else if (s->type.kind == TL_BOOLEAN) {
             m->state[codes[i]] = ((const uint8_t *)result.data)[step * i] ? MEMO_TRUE : MEMO_FALSE;
-        } else if (s->type.kind == TL_TEXT) {
+        } else if (tl_kind_is_bytes(s->type.kind)) {
             struct tl_slice t = ((const struct tl_slice *)result.data)[step * i];
             const void *copy = tl_arena_copy(&v->pipe->memory, t.data, t.size, st);
             if (!copy)

@@ -149,7 +149,7 @@ struct fixed_slot {
 
 static enum tl__value_class class_of(struct tl_type type)
 {
-    if (type.kind == TL_TEXT)
+    if (tl_kind_is_bytes(type.kind))
         return TL__TEXT;
     return tl_kind_width(type.kind) > 8 ? TL__WIDE : TL__FIXED;
 }

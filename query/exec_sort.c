@@ -78,6 +78,7 @@ static uint64_t value_prefix(struct tl_type t, const void *data, size_t at)
         return (uint64_t)(int64_t)v ^ sign;
     }
     case TL_NULL:
+    case TL_ARRAY:
         return 0;
     default:
         return (uint64_t)tl__fixed_get(t, data, at) ^ sign;
@@ -204,7 +205,7 @@ static enum tl_code append(struct sort *s, struct column *c, const struct tl_vec
         TL__AT(uint8_t, &c->valid, at) = valid;
         if (!valid) {
             memset(c->values.data + (size_t)at * c->width, 0, c->width);
-        } else if (c->type.kind == TL_TEXT && !c->stable) {
+        } else if (tl_kind_is_bytes(c->type.kind) && !c->stable) {
             struct tl_slice t = ((const struct tl_slice *)v->data)[step * row];
             const void *copy = tl_arena_copy(&s->text, t.data, t.size, st);
             if (!copy)
@@ -244,7 +245,7 @@ static enum tl_code cut(struct sort *s, struct tl_status *st)
             TL__AT(uint8_t, &moved.valid, k) = valid;
             memcpy(moved.values.data + (size_t)k * c->width,
                    c->values.data + (size_t)row * c->width, c->width);
-            if (valid && c->type.kind == TL_TEXT && !c->stable) {
+            if (valid && tl_kind_is_bytes(c->type.kind) && !c->stable) {
                 struct tl_slice *t = &TL__AT(struct tl_slice, &moved.values, k);
                 const void *copy = tl_arena_copy(&text, t->data, t->size, st);
                 rc = copy ? TL_OK : st->code;

@@ -42,6 +42,18 @@ enum {
         .name = (n), .arg_count = COUNT(__VA_ARGS__), .args = ARGS(__VA_ARGS__), .result = (r),    \
         .result_type = tl__type_##rt, .strict = true, .immutable = true, .kernel = tl__k_##k       \
     }
+/* integers: the result is as narrow as the widest argument */
+#define WHOLE(n, k, ...)                                                                           \
+    {                                                                                              \
+        .name = (n), .arg_count = COUNT(__VA_ARGS__), .args = ARGS(__VA_ARGS__), .result = I,      \
+        .flavour = TL_FLAVOUR_WIDEST, .strict = true, .immutable = true, .kernel = tl__k_##k       \
+    }
+/* a result that PostgreSQL calls INTEGER */
+#define INT4(n, k, ...)                                                                            \
+    {                                                                                              \
+        .name = (n), .arg_count = COUNT(__VA_ARGS__), .args = ARGS(__VA_ARGS__), .result = I,      \
+        .flavour = TL_FLAVOUR_INT4, .strict = true, .immutable = true, .kernel = tl__k_##k         \
+    }
 /* depends on the session's zone or on now() */
 #define STABLE(n, k, r, ...)                                                                       \
     {                                                                                              \
@@ -80,15 +92,15 @@ static const struct tl_function functions[] = {
     COMPARISONS(X),
 
     /* BIGINT */
-    PURE("+", add_int, I, I, I),
-    PURE("-", sub_int, I, I, I),
-    PURE("*", mul_int, I, I, I),
-    PURE("/", div_int, I, I, I),
-    PURE("%", mod_int, I, I, I),
-    PURE("mod", mod_int, I, I, I),
-    PURE("-", neg_int, I, I),
-    PURE("abs", abs_int, I, I),
-    PURE("int4", int4, I, I),
+    WHOLE("+", add_int, I, I),
+    WHOLE("-", sub_int, I, I),
+    WHOLE("*", mul_int, I, I),
+    WHOLE("/", div_int, I, I),
+    WHOLE("%", mod_int, I, I),
+    WHOLE("mod", mod_int, I, I),
+    WHOLE("-", neg_int, I),
+    WHOLE("abs", abs_int, I),
+    INT4("int4", int4, I),
     PURE("int2", int2, I, I),
 
     /* DOUBLE */
@@ -140,10 +152,10 @@ static const struct tl_function functions[] = {
     PURE("lower", lower, X, X),
     PURE("upper", upper, X, X),
     PURE("initcap", initcap, X, X),
-    PURE("length", char_length, I, X),
-    PURE("char_length", char_length, I, X),
-    PURE("character_length", char_length, I, X),
-    PURE("octet_length", octet_length, I, X),
+    INT4("length", char_length, X),
+    INT4("char_length", char_length, X),
+    INT4("character_length", char_length, X),
+    INT4("octet_length", octet_length, X),
     PURE("substr", substr, X, X, I),
     PURE("substr", substr, X, X, I, I),
     PURE("substring", substr, X, X, I),
@@ -162,8 +174,8 @@ static const struct tl_function functions[] = {
     PURE("rtrim", rtrim, X, X),
     PURE("rtrim", rtrim, X, X, X),
     PURE("replace", replace, X, X, X, X),
-    PURE("strpos", strpos, I, X, X),
-    PURE("position", strpos, I, X, X),
+    INT4("strpos", strpos, X, X),
+    INT4("position", strpos, X, X),
     PURE("starts_with", starts_with, B, X, X),
     PURE("^@", starts_with, B, X, X),
     PURE("reverse", reverse, X, X),
@@ -177,7 +189,7 @@ static const struct tl_function functions[] = {
     PURE("+", date_plus_int, DATE, DATE, I),
     PURE("+", int_plus_date, DATE, I, DATE),
     PURE("-", date_minus_int, DATE, DATE, I),
-    PURE("-", date_minus_date, I, DATE, DATE),
+    INT4("-", date_minus_date, DATE, DATE),
     PURE("+", date_plus_interval, TS, DATE, IV),
     PURE("+", interval_plus_date, TS, IV, DATE),
     PURE("-", date_minus_interval, TS, DATE, IV),
@@ -396,9 +408,9 @@ void tl_functions_check(void)
         tl_assert(f->kernel != NULL);
         tl_assert(f->arg_count <= TL_FUNCTION_ARGS_MAX);
         tl_assert(!f->variadic || f->arg_count > 0);
-        tl_assert(f->result > TL_NULL && f->result < TL_PROPS);
+        tl_assert(f->result > TL_NULL && f->result != TL_PROPS && f->result < TL_KIND_COUNT);
         for (uint32_t a = 0; a < f->arg_count; a++)
-            tl_assert(f->args[a] < TL_PROPS);
+            tl_assert(f->args[a] != TL_PROPS && f->args[a] < TL_KIND_COUNT);
         for (uint32_t j = 0; j < i; j++) {
             const struct tl_function *g = &functions[j];
             bool alike = strcmp(f->name, g->name) == 0 && f->arg_count == g->arg_count &&

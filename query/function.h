@@ -17,7 +17,7 @@
 #include "base/int128.h"
 #include "base/vector.h"
 
-enum { TL_FUNCTION_ARGS_MAX = 8 };
+enum { TL_FUNCTION_ARGS_MAX = 8, TL_FLAVOUR_WIDEST = 255 };
 
 /* What a kernel may need of its run. */
 struct tl_eval_context {
@@ -45,7 +45,8 @@ struct tl_function {
     uint8_t result;                     /* enum tl_kind */
     /* The result's type when it depends on scales; NULL: `result` with scale 0. */
     struct tl_type (*result_type)(const struct tl_type *args, uint32_t arg_count);
-    bool strict; /* NULL in, NULL out */
+    uint8_t flavour; /* of the result (enum tl_flavour), or TL_FLAVOUR_WIDEST: as its arguments */
+    bool strict;     /* NULL in, NULL out */
     bool
         immutable; /* depends on its arguments alone: may be folded, and run per dictionary value */
     tl_kernel *kernel;

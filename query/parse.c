@@ -339,15 +339,16 @@ static const struct type_name {
     const char *name;
     uint8_t kind;
     uint8_t bits; /* 16, 32: SMALLINT, INTEGER; 24: REAL */
+    uint8_t flavour;
 } type_names[] = {
     {"bool", TL_BOOLEAN, 0},
     {"boolean", TL_BOOLEAN, 0},
     {"int8", TL_BIGINT, 0},
     {"bigint", TL_BIGINT, 0},
-    {"int4", TL_BIGINT, 32},
-    {"int2", TL_BIGINT, 16},
+    {"int4", TL_BIGINT, 32, TL_FLAVOUR_INT4},
+    {"int2", TL_BIGINT, 16, TL_FLAVOUR_INT2},
     {"float8", TL_DOUBLE, 0},
-    {"float4", TL_DOUBLE, 24},
+    {"float4", TL_DOUBLE, 24, TL_FLAVOUR_FLOAT4},
     {"double", TL_DOUBLE, 0},
     {"numeric", TL_DECIMAL128, 0},
     {"date", TL_DATE, 0},
@@ -355,15 +356,17 @@ static const struct type_name {
     {"timestamptz", TL_TIMESTAMPTZ, 0},
     {"interval", TL_INTERVAL, 0},
     {"text", TL_TEXT, 0},
-    {"varchar", TL_TEXT, 0},
+    {"varchar", TL_TEXT, 0, TL_FLAVOUR_VARCHAR},
+    {"oid", TL_BIGINT, 0, TL_FLAVOUR_OID},
+    {"xid", TL_BIGINT, 0, TL_FLAVOUR_XID},
+    {"name", TL_TEXT, 0, TL_FLAVOUR_NAME},
 };
 
 /* Types that PostgreSQL has and Tally has not: refused by name rather than "does not exist". */
 static const char *const refused_types[] = {
-    "bpchar",    "char",    "bytea",    "json",      "jsonb", "uuid",   "time",
-    "timetz",    "bit",     "varbit",   "xml",       "inet",  "cidr",   "money",
-    "name",      "oid",     "regclass", "regtype",   "point", "hstore", "int4range",
-    "tstzrange", "macaddr", "regproc",  "int8range",
+    "bpchar", "char",   "bytea",     "json",      "jsonb",   "uuid",    "time",      "timetz",
+    "bit",    "varbit", "xml",       "inet",      "cidr",    "money",   "regclass",  "regtype",
+    "point",  "hstore", "int4range", "tstzrange", "macaddr", "regproc", "int8range",
 };
 
 static enum tl_code conv_typmods(struct conv *c, const TypeName *t, int32_t mods[2],
@@ -429,16 +432,21 @@ static enum tl_code conv_type(struct conv *c, const TypeName *t, struct tl_ast_t
     *out = (struct tl_ast_type){.position = position_of(c, t->location)};
     if (t->setof || t->pct_type)
         return REFUSE(c, out->position, "SETOF or %TYPE");
-    if (LIST_COUNT(t->arrayBounds) > 0)
-        return REFUSE(c, out->position, "an array type");
+    bool array = LIST_COUNT(t->arrayBounds) > 0;
+    if (LIST_COUNT(t->arrayBounds) > 1)
+        return REFUSE(c, out->position, "an array type of several dimensions");
     enum tl_code rc = conv_name(c, t->names, t->location, "type name", &out->name);
     if (rc)
         return rc;
     for (size_t i = 0; i < sizeof(type_names) / sizeof(type_names[0]); i++) {
         if (strcmp(type_names[i].name, out->name) == 0) {
             out->type = tl_type_of((enum tl_kind)type_names[i].kind);
+            out->type.flavour = type_names[i].flavour;
             out->bits = type_names[i].bits;
-            return conv_type_mods(c, t, out);
+            rc = conv_type_mods(c, t, out);
+            if (!rc && array)
+                out->type = tl_type_array(out->type);
+            return rc;
         }
     }
     for (size_t i = 0; i < sizeof(refused_types) / sizeof(refused_types[0]); i++)

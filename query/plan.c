@@ -186,7 +186,7 @@ static enum tl_code init_params(struct tl__binder *b, const struct tl_plan_optio
     if (!types)
         return b->st->code;
     for (uint32_t i = 0; i < o->param_count; i++) {
-        if (o->param_types[i].kind >= TL_PROPS)
+        if (o->param_types[i].kind == TL_PROPS || o->param_types[i].kind >= TL_KIND_COUNT)
             return TL__BIND_FAIL(b, TL_INVALID, "42P18", 0,
                                  "parameter $%u has a type that a parameter cannot have", i + 1);
         types[i] = o->param_types[i];

@@ -141,6 +141,7 @@ void tl_sketch_hash_rows(const struct tl_vector *v, const uint16_t *sel, uint32_
         }
         break;
     case TL_TEXT:
+    case TL_ARRAY:
         EACH(i, sel, n)
         out[i] = tl_sketch_hash_text(((const struct tl_slice *)v->data)[step * i]);
         break;

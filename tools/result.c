@@ -146,6 +146,7 @@ static enum tl_code column_decode(struct tl_slice bytes, struct tl_type type, ui
         return v->data ? TL_OK : st->code;
     case TL_DECIMAL128:
     case TL_INTERVAL:
+    case TL_ARRAY:
         v->type = tl_type_of(TL_TEXT);
         return text_decode(&p, rows, arena, v, st);
     case TL_TEXT:

@@ -95,7 +95,7 @@ static const struct refusal refusals[] = {
     {"SELECT current_timestamp(3)", "0A000", 8, "SQL value"},
     {"SELECT 1::foo", "42704", 11, "foo"},
     {"SELECT 1::json", "0A000", 11, "json"},
-    {"SELECT 1::int[]", "0A000", 11, "array type"},
+    {"SELECT 1::int[][]", "0A000", 11, "array type"},
     {"SELECT 'a'::varchar(3)", "0A000", 13, "varchar"},
     {"SELECT 'a'::char(3)", "0A000", 13, "bpchar"},
     {"SELECT 1::numeric(50,2)", "0A000", 11, "at most 38"},
