@@ -465,7 +465,7 @@ enum tl_code tally_open(const char *dir, const struct tally_options *options, st
         goto fail;
     tl_budget_init(&db->memory, "server memory", db->options.memory_bytes / 8 * 3, NULL);
     tl_budget_init(&db->merge_memory, "merge memory", db->options.memory_bytes / 8, &db->memory);
-    tl_budget_init(&db->level0_memory, "level-0 merge memory", db->options.memory_bytes / 16,
+    tl_budget_init(&db->level0_memory, "level-0 merge memory", db->options.memory_bytes / 8,
                    &db->memory);
     tl_budget_init(&db->ingest, "ingest memory", db->options.memory_bytes / 8, &db->memory);
     if (tl_cache_new(db->options.memory_bytes / 4, &db->cache, st))
