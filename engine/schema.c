@@ -1,12 +1,17 @@
 #include "engine/schema.h"
 
+#include <string.h>
+
 #include <stdio.h>
 
 #include "base/assert.h"
 #include "engine/rollup.h"
 
-static const struct tl_table_info *catalog_table(const struct tl_catalog *c, const char *name)
+static const struct tl_table_info *catalog_table(const struct tl_catalog *c, const char *schema,
+                                                 const char *name)
 {
+    if (schema && strcmp(schema, "public") != 0)
+        return NULL;
     const struct tl_schema *s = (const struct tl_schema *)c;
     const struct tl_table *t = tl_schema_by_name(s, tl_slice_str(name));
     if (t)

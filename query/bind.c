@@ -11,8 +11,8 @@
 
 /* ---- columns ---- */
 
-static enum tl_code grow(struct tl__binder *b, void **list, uint32_t count, uint32_t *capacity,
-                         size_t width)
+enum tl_code tl__grow(struct tl__binder *b, void *list, uint32_t count, uint32_t *capacity,
+                      size_t width)
 {
     if (count < *capacity)
         return TL_OK;
@@ -20,19 +20,20 @@ static enum tl_code grow(struct tl__binder *b, void **list, uint32_t count, uint
     void *wider = tl_arena_calloc(b->scratch, more, width, b->st);
     if (!wider)
         return b->st->code;
+    void *old;
+    memcpy(&old, list, sizeof(old));
     if (count > 0)
-        memcpy(wider, *list, count * width);
-    *list = wider;
+        memcpy(wider, old, count * width);
+    memcpy(list, &wider, sizeof(wider));
     *capacity = more;
     return TL_OK;
 }
 
-/* A reference to a column (or a key of its props) of the table that the block scans. */
-static enum tl_code scan_column(struct tl__block *k, uint32_t column, struct tl_slice key,
-                                int32_t position, struct tl_expr **out)
+/* A reference to a column (or a key of its props) of a table that the block scans. */
+static enum tl_code scan_column(struct tl__block *k, struct tl__scope *s, uint32_t column,
+                                struct tl_slice key, int32_t position, struct tl_expr **out)
 {
     struct tl__binder *b = k->b;
-    struct tl__scope *s = &k->scope;
     uint32_t at = 0;
     while (at < s->scan_count &&
            !(s->scan[at].column == column && tl_slice_eq(s->scan[at].props_key, key)))
@@ -43,19 +44,19 @@ static enum tl_code scan_column(struct tl__block *k, uint32_t column, struct tl_
                              "a statement can read at most %d columns and keys of a table",
                              TL__SCAN_COLUMNS_MAX);
     if (at == s->scan_count) {
-        rc = grow(b, (void **)&s->scan, s->scan_count, &s->scan_capacity, sizeof(*s->scan));
+        rc = tl__grow(b, &s->scan, s->scan_count, &s->scan_capacity, sizeof(*s->scan));
         if (rc)
             return rc;
         s->scan[s->scan_count++] = (struct tl__scan_ref){column, key};
     }
-    rc = grow(b, (void **)&s->refs, s->ref_count, &s->ref_capacity, sizeof(struct tl_expr *));
+    rc = tl__grow(b, &s->refs, s->ref_count, &s->ref_capacity, sizeof(struct tl_expr *));
     if (rc)
         return rc;
     struct tl_type type = key.size > 0 ? tl_type_of(TL_TEXT) : s->table->columns[column].type;
     struct tl_expr *e = tl__expr_new(b, TL_EXPR_COLUMN, type, 0, position);
     if (!e)
         return b->st->code;
-    e->index = at;
+    e->index = tl__code(s->number, at);
     s->refs[s->ref_count++] = e;
     *out = e;
     return TL_OK;
@@ -63,14 +64,18 @@ static enum tl_code scan_column(struct tl__block *k, uint32_t column, struct tl_
 
 /* A column of a subquery that is folded in: what stands in its select list, bound over what the
  * subquery itself reads. */
-static enum tl_code view_column(struct tl__block *k, uint32_t index, int32_t position,
-                                struct tl_expr **out)
+static enum tl_code view_column(struct tl__block *k, struct tl__scope *s, uint32_t index,
+                                int32_t position, struct tl_expr **out)
 {
-    struct tl__view *view = k->scope.view;
+    struct tl__view *view = s->view;
     const struct tl__view_column *c = &view->columns[index];
-    k->scope.view = view->inner;
-    enum tl_code rc = c->ast ? tl__bind(k, c->ast, out) : tl__column_at(k, c->index, position, out);
-    k->scope.view = view;
+    struct tl__scope *inside = k->inside;
+    s->view = view->inner;
+    k->inside = s;
+    enum tl_code rc =
+        c->ast ? tl__bind(k, c->ast, out) : tl__column_at(k, s, c->index, position, out);
+    k->inside = inside;
+    s->view = view;
     if (!rc && tl__is_open(*out))
         rc = tl__coerce(k->b, out, tl_type_of(TL_TEXT), NULL);
     if (!rc)
@@ -78,18 +83,17 @@ static enum tl_code view_column(struct tl__block *k, uint32_t index, int32_t pos
     return rc;
 }
 
-enum tl_code tl__column_at(struct tl__block *k, uint32_t index, int32_t position,
-                           struct tl_expr **out)
+enum tl_code tl__column_at(struct tl__block *k, struct tl__scope *s, uint32_t index,
+                           int32_t position, struct tl_expr **out)
 {
-    if (k->scope.view)
-        return view_column(k, index, position, out);
-    if (k->scope.table)
-        return scan_column(k, index, (struct tl_slice){0}, position, out);
-    struct tl_expr *e =
-        tl__expr_new(k->b, TL_EXPR_COLUMN, k->scope.outputs[index].type, 0, position);
+    if (s->view)
+        return view_column(k, s, index, position, out);
+    if (s->table)
+        return scan_column(k, s, index, (struct tl_slice){0}, position, out);
+    struct tl_expr *e = tl__expr_new(k->b, TL_EXPR_COLUMN, s->outputs[index].type, 0, position);
     if (!e)
         return k->b->st->code;
-    e->index = index;
+    e->index = tl__code(s->number, index);
     *out = e;
     return TL_OK;
 }
@@ -101,6 +105,10 @@ uint32_t tl__scope_count(const struct tl__scope *s)
 
 const char *tl__scope_name(const struct tl__scope *s, uint32_t index)
 {
+    /* Aliases of columns are the outermost names. */
+    bool outermost = !s->view || s->view->qualifier == s->outer_qualifier;
+    if (index < s->alias_count && outermost)
+        return s->aliases[index];
     return s->view    ? s->view->columns[index].name
            : s->table ? s->table->columns[index].name
                       : s->outputs[index].name;
@@ -111,94 +119,206 @@ const char *tl__scope_qualifier(const struct tl__scope *s)
     return s->view ? s->view->qualifier : s->qualifier;
 }
 
-/* The column is a map that has no value of its own. */
-static bool is_props(const struct tl__scope *s, uint32_t index)
+bool tl__is_props(const struct tl__scope *s, uint32_t index)
 {
     return !s->view && s->table && s->table->columns[index].type.kind == TL_PROPS;
 }
 
-/* The column of that name in FROM; *found false when there is none. */
-static enum tl_code find_column(struct tl__block *k, const char *qualifier, const char *name,
-                                int32_t position, bool *found, uint32_t *out)
+enum tl_code tl__bind_name(struct tl__block *k, const struct tl__name *n, int32_t position,
+                           struct tl_expr **out)
 {
-    const struct tl__scope *s = &k->scope;
-    const char *own = tl__scope_qualifier(s);
-    *found = false;
-    if (qualifier && (!own || strcmp(qualifier, own) != 0))
-        return TL__BIND_FAIL(k->b, TL_NOT_FOUND, "42P01", position,
-                             "missing FROM-clause entry for table \"%s\"", qualifier);
-    for (uint32_t i = 0; i < tl__scope_count(s); i++) {
-        if (strcmp(tl__scope_name(s, i), name) != 0)
-            continue;
-        if (*found)
-            return TL__BIND_FAIL(k->b, TL_INVALID, "42702", position,
-                                 "column reference \"%s\" is ambiguous", name);
-        *found = true;
-        *out = i;
+    struct tl__binder *b = k->b;
+    if (n->part_count == 1)
+        return tl__column_at(k, n->parts[0].scope, n->parts[0].index, position, out);
+    struct tl_expr **parts =
+        tl_arena_calloc(b->scratch, n->part_count, sizeof(struct tl_expr *), b->st);
+    if (!parts)
+        return b->st->code;
+    for (uint32_t i = 0; i < n->part_count; i++) {
+        enum tl_code rc =
+            tl__column_at(k, n->parts[i].scope, n->parts[i].index, position, &parts[i]);
+        if (rc)
+            return rc;
     }
+    struct tl_type type;
+    enum tl_code rc = tl__unify(b, parts, n->part_count, "JOIN/USING", &type);
+    if (rc)
+        return rc;
+    struct tl_expr *e = tl__expr_new(b, TL_EXPR_COALESCE, type, n->part_count, position);
+    if (!e)
+        return b->st->code;
+    memcpy(e->args, parts, n->part_count * sizeof(struct tl_expr *));
+    *out = e;
     return TL_OK;
 }
 
-enum tl_code tl__bind_column(struct tl__block *k, const char *qualifier, const char *name,
-                             int32_t position, bool *found, struct tl_expr **out)
+static enum tl_code ambiguous(struct tl__block *k, const struct tl_ast *ast)
 {
-    uint32_t at = 0;
-    enum tl_code rc = find_column(k, qualifier, name, position, found, &at);
-    if (rc || !*found)
+    return TL__BIND_FAIL(k->b, TL_INVALID, "42702", ast->position,
+                         "column reference \"%s\" is ambiguous", ast->name);
+}
+
+/* The name in the block's own FROM; *out NULL when there is none. A qualifier that is there
+ * without that column is an error. `room` is for a name made up. */
+static enum tl_code find_name(struct tl__block *k, const struct tl_ast *ast,
+                              const struct tl__name **out, struct tl__name *room,
+                              struct tl__name_part *part)
+{
+    struct tl__scope *s = k->inside;
+    *out = NULL;
+    if (s && ast->qualifier && strcmp(ast->qualifier, tl__scope_qualifier(s)) != 0)
+        return TL_OK;
+    if (!s && ast->qualifier) {
+        enum tl_code rc = tl__find_scope(k, ast->schema, ast->qualifier, ast->position, &s);
+        if (rc || !s)
+            return rc;
+    }
+    if (!s) {
+        for (uint32_t i = k->name_first; i < k->name_count; i++) {
+            if (strcmp(k->names[i].name, ast->name) != 0)
+                continue;
+            if (*out)
+                return ambiguous(k, ast);
+            *out = &k->names[i];
+        }
+        return TL_OK;
+    }
+    for (uint32_t i = 0; i < tl__scope_count(s); i++) {
+        if (strcmp(tl__scope_name(s, i), ast->name) != 0)
+            continue;
+        if (*out)
+            return ambiguous(k, ast);
+        *part = (struct tl__name_part){s, i};
+        *room = (struct tl__name){ast->name, 1, part};
+        *out = room;
+    }
+    if (!*out && ast->qualifier)
+        return TL__BIND_FAIL(k->b, TL_NOT_FOUND, "42703", ast->position,
+                             "column %s.%s does not exist", ast->qualifier, ast->name);
+    return TL_OK;
+}
+
+enum tl_code tl__bind_column(struct tl__block *k, const struct tl_ast *ast, bool *found,
+                             struct tl_expr **out)
+{
+    const struct tl__name *name;
+    struct tl__name room;
+    struct tl__name_part part;
+    *found = false;
+    enum tl_code rc = find_name(k, ast, &name, &room, &part);
+    if (rc || !name)
         return rc;
-    if (is_props(&k->scope, at))
-        return TL__BIND_FAIL(k->b, TL_UNSUPPORTED, "0A000", position,
+    *found = true;
+    if (name->part_count == 1 && tl__is_props(name->parts[0].scope, name->parts[0].index))
+        return TL__BIND_FAIL(k->b, TL_UNSUPPORTED, "0A000", ast->position,
                              "column \"%s\" as a whole value is not supported; read one key with "
                              "%s['key']",
-                             name, name);
-    return tl__column_at(k, at, position, out);
+                             ast->name, ast->name);
+    return tl__bind_name(k, name, ast->position, out);
+}
+
+/* props['key'] of the block's own FROM; *found false: args[0] is no such column. */
+static enum tl_code bind_props(struct tl__block *k, const struct tl_ast *ast, bool *found,
+                               struct tl_expr **out)
+{
+    struct tl__binder *b = k->b;
+    const struct tl_ast *map = ast->args[0], *key = ast->args[1];
+    const struct tl__name *name;
+    struct tl__name room;
+    struct tl__name_part part;
+    *found = false;
+    if (map->kind != TL_AST_COLUMN)
+        return TL_OK;
+    enum tl_code rc = find_name(k, map, &name, &room, &part);
+    if (rc || !name || name->part_count != 1 ||
+        !tl__is_props(name->parts[0].scope, name->parts[0].index))
+        return rc;
+    if (key->kind != TL_AST_STRING || key->text.size == 0)
+        return TL__BIND_FAIL(b, TL_UNSUPPORTED, "0A000", key->position,
+                             "a key of \"%s\" that is not a string literal is not supported",
+                             map->name);
+    *found = true;
+    struct tl_slice kept = key->text;
+    kept.data = tl_arena_copy(b->arena, key->text.data, key->text.size, b->st);
+    if (!kept.data)
+        return b->st->code;
+    return scan_column(k, name->parts[0].scope, name->parts[0].index, kept, ast->position, out);
+}
+
+enum tl_code tl__outer_new(struct tl__binder *b, struct tl__level *level, struct tl_expr *of,
+                           struct tl_expr **out)
+{
+    if (tl__is_open(of)) {
+        enum tl_code rc = tl__coerce(b, &of, tl_type_of(TL_TEXT), NULL);
+        if (rc)
+            return rc;
+    }
+    enum tl_code rc = tl__grow(b, &level->outers, level->outer_count, &level->outer_capacity,
+                               sizeof(struct tl_expr *));
+    if (rc)
+        return rc;
+    struct tl_expr *e =
+        tl__expr_new(b, (enum tl_expr_kind)TL__EXPR_OUTER, of->type, 1, of->position);
+    if (!e)
+        return b->st->code;
+    e->args[0] = of;
+    e->index = level->outer_count;
+    level->outers[level->outer_count++] = e;
+    *out = e;
+    return TL_OK;
+}
+
+/* A column, or a key of a props column, of this block or of one around it. */
+static enum tl_code bind_reference(struct tl__block *k, const struct tl_ast *ast, bool *found,
+                                   struct tl_expr **out)
+{
+    enum tl_code rc = ast->kind == TL_AST_COLUMN ? tl__bind_column(k, ast, found, out)
+                                                 : bind_props(k, ast, found, out);
+    struct tl__block *parent = k->level ? k->level->parent : NULL;
+    if (rc || *found || !parent)
+        return rc;
+    struct tl_expr *of;
+    rc = bind_reference(parent, ast, found, &of);
+    if (rc || !*found)
+        return rc;
+    if (parent->in_aggregate || parent->in_window)
+        return TL__BIND_FAIL(k->b, TL_UNSUPPORTED, "0A000", ast->position,
+                             "a correlated subquery within an aggregate or window function is not "
+                             "supported");
+    return tl__outer_new(k->b, k->level, of, out);
+}
+
+static enum tl_code no_column(struct tl__block *k, const struct tl_ast *ast)
+{
+    if (ast->qualifier)
+        return TL__BIND_FAIL(k->b, TL_NOT_FOUND, "42P01", ast->position,
+                             "missing FROM-clause entry for table \"%s\"", ast->qualifier);
+    return TL__BIND_FAIL(k->b, TL_NOT_FOUND, "42703", ast->position, "column \"%s\" does not exist",
+                         ast->name);
 }
 
 static enum tl_code bind_column_ref(struct tl__block *k, const struct tl_ast *ast,
                                     struct tl_expr **out)
 {
     bool found;
-    enum tl_code rc = tl__bind_column(k, ast->qualifier, ast->name, ast->position, &found, out);
-    if (rc || found)
-        return rc;
-    if (ast->qualifier)
-        return TL__BIND_FAIL(k->b, TL_NOT_FOUND, "42703", ast->position,
-                             "column %s.%s does not exist", ast->qualifier, ast->name);
-    return TL__BIND_FAIL(k->b, TL_NOT_FOUND, "42703", ast->position, "column \"%s\" does not exist",
-                         ast->name);
+    enum tl_code rc = bind_reference(k, ast, &found, out);
+    return rc || found ? rc : no_column(k, ast);
 }
 
-/* props['key'] */
 static enum tl_code bind_subscript(struct tl__block *k, const struct tl_ast *ast,
                                    struct tl_expr **out)
 {
-    const struct tl_ast *map = ast->args[0], *key = ast->args[1];
-    struct tl__binder *b = k->b;
-    bool found = false;
-    uint32_t at = 0;
-    if (map->kind == TL_AST_COLUMN) {
-        enum tl_code rc = find_column(k, map->qualifier, map->name, map->position, &found, &at);
-        if (rc)
-            return rc;
-    }
-    if (!found || !is_props(&k->scope, at)) {
-        struct tl_expr *e;
-        enum tl_code rc = tl__bind(k, map, &e);
-        if (rc)
-            return rc;
-        return TL__BIND_FAIL(b, TL_INVALID, "42804", ast->position,
-                             "cannot subscript type %s because it does not support subscripting",
-                             tl__type_label(e->type));
-    }
-    if (key->kind != TL_AST_STRING || key->text.size == 0)
-        return TL__BIND_FAIL(b, TL_UNSUPPORTED, "0A000", key->position,
-                             "a key of \"%s\" that is not a string literal is not supported",
-                             map->name);
-    struct tl_slice kept = key->text;
-    kept.data = tl_arena_copy(b->arena, key->text.data, key->text.size, b->st);
-    if (!kept.data)
-        return b->st->code;
-    return scan_column(k, at, kept, ast->position, out);
+    bool found;
+    enum tl_code rc = bind_reference(k, ast, &found, out);
+    if (rc || found)
+        return rc;
+    struct tl_expr *e;
+    rc = tl__bind(k, ast->args[0], &e);
+    if (rc)
+        return rc;
+    return TL__BIND_FAIL(k->b, TL_INVALID, "42804", ast->position,
+                         "cannot subscript type %s because it does not support subscripting",
+                         tl__type_label(e->type));
 }
 
 /* ---- leaves ---- */
@@ -247,7 +367,7 @@ static struct tl_expr *bool_new(struct tl__binder *b, bool value, int32_t positi
     return tl__const_new(b, tl_type_of(TL_BOOLEAN), &byte, position);
 }
 
-static enum tl_code make_not(struct tl__binder *b, struct tl_expr *arg, struct tl_expr **out)
+enum tl_code tl__make_not(struct tl__binder *b, struct tl_expr *arg, struct tl_expr **out)
 {
     int known;
     if (tl__bool_const(arg, &known))
@@ -284,6 +404,19 @@ static enum tl_code make_logic(struct tl__binder *b, enum tl_expr_kind kind, str
     return made(b, e, out);
 }
 
+enum tl_code tl__make_and(struct tl__binder *b, struct tl_expr *const *list, uint32_t count,
+                          struct tl_expr **out)
+{
+    *out = count > 0 ? list[0] : NULL;
+    if (count < 2)
+        return TL_OK;
+    struct tl_expr *e =
+        tl__expr_new(b, TL_EXPR_AND, tl_type_of(TL_BOOLEAN), count, list[0]->position);
+    if (e)
+        memcpy(e->args, list, count * sizeof(struct tl_expr *));
+    return made(b, e, out);
+}
+
 static struct tl_expr **args_new(struct tl__binder *b, uint32_t count)
 {
     return tl_arena_calloc(b->scratch, count ? count : 1, sizeof(struct tl_expr *), b->st);
@@ -301,14 +434,14 @@ static enum tl_code bind_logic(struct tl__block *k, const struct tl_ast *ast, st
             return rc;
     }
     if (ast->kind == TL_AST_NOT)
-        return make_not(k->b, args[0], out);
+        return tl__make_not(k->b, args[0], out);
     return make_logic(k->b, ast->kind == TL_AST_AND ? TL_EXPR_AND : TL_EXPR_OR, args,
                       ast->arg_count, ast->position, out);
 }
 
 static enum tl_code negate_if(struct tl__binder *b, bool negated, struct tl_expr **e)
 {
-    return negated ? make_not(b, *e, e) : TL_OK;
+    return negated ? tl__make_not(b, *e, e) : TL_OK;
 }
 
 static enum tl_code bind_is_null(struct tl__block *k, const struct tl_ast *ast,
@@ -339,7 +472,7 @@ static enum tl_code bind_is_bool(struct tl__block *k, const struct tl_ast *ast,
     struct tl_expr *arg;
     enum tl_code rc = tl__bind_condition(k, ast->args[0], what[ast->integer], &arg);
     if (!rc && ast->integer == 0)
-        rc = make_not(b, arg, &arg);
+        rc = tl__make_not(b, arg, &arg);
     if (rc)
         return rc;
     bool unknown = ast->integer == 2;
@@ -356,8 +489,8 @@ static enum tl_code bind_is_bool(struct tl__block *k, const struct tl_ast *ast,
 
 /* ---- operators ---- */
 
-static enum tl_code call2(struct tl__binder *b, const char *name, struct tl_expr *left,
-                          struct tl_expr *right, int32_t position, struct tl_expr **out)
+enum tl_code tl__call2(struct tl__binder *b, const char *name, struct tl_expr *left,
+                       struct tl_expr *right, int32_t position, struct tl_expr **out)
 {
     struct tl_expr *args[2] = {left, right};
     return tl__call(b, name, args, 2, true, position, out);
@@ -390,7 +523,7 @@ static enum tl_code bind_distinct_from(struct tl__block *k, const struct tl_ast 
     if (!rc)
         rc = tl__bind(k, ast->args[1], &right);
     if (!rc)
-        rc = call2(k->b, "is_distinct", left, right, ast->position, out);
+        rc = tl__call2(k->b, "is_distinct", left, right, ast->position, out);
     return rc ? rc : negate_if(k->b, ast->negated, out);
 }
 
@@ -418,7 +551,7 @@ static enum tl_code bind_between(struct tl__block *k, const struct tl_ast *ast,
         if (!rc)
             rc = tl__bind(k, ast->args[1 + i], &right);
         if (!rc)
-            rc = call2(b, i == 0 ? ">=" : "<=", left, right, ast->position, &bounds[i]);
+            rc = tl__call2(b, i == 0 ? ">=" : "<=", left, right, ast->position, &bounds[i]);
         if (rc)
             return rc;
     }
@@ -439,7 +572,7 @@ static enum tl_code bind_in(struct tl__block *k, const struct tl_ast *ast, struc
     }
     enum tl_code rc;
     if (ast->arg_count == 2) {
-        rc = call2(b, "=", args[0], args[1], ast->position, out);
+        rc = tl__call2(b, "=", args[0], args[1], ast->position, out);
         return rc ? rc : negate_if(b, ast->negated, out);
     }
     struct tl_type type;
@@ -520,7 +653,7 @@ static enum tl_code bind_case(struct tl__block *k, const struct tl_ast *ast, str
             if (!rc)
                 rc = tl__bind(k, ast->args[2 * i], &right);
             if (!rc)
-                rc = call2(b, "=", left, right, ast->args[2 * i]->position, &e->args[2 * i]);
+                rc = tl__call2(b, "=", left, right, ast->args[2 * i]->position, &e->args[2 * i]);
         } else {
             rc = tl__bind_condition(k, ast->args[2 * i], "CASE/WHEN", &e->args[2 * i]);
         }
@@ -643,8 +776,8 @@ static enum tl_code add_aggregate(struct tl__block *k, const struct tl_aggregate
             break;
     }
     if (at == k->aggregate_count) {
-        enum tl_code rc = grow(k->b, (void **)&k->aggregates, k->aggregate_count,
-                               &k->aggregate_capacity, sizeof(*k->aggregates));
+        enum tl_code rc = tl__grow(k->b, &k->aggregates, k->aggregate_count, &k->aggregate_capacity,
+                                   sizeof(*k->aggregates));
         if (rc)
             return rc;
         k->aggregates[k->aggregate_count++] = *a;
@@ -793,6 +926,13 @@ static enum tl_code bind_aggregate_body(struct tl__block *k, const struct tl_ast
     return TL_OK;
 }
 
+/* An aggregate whose argument names columns of the query around this one alone belongs there by
+ * the standard: that is not done. */
+static bool is_foreign(const struct tl_expr *arg)
+{
+    return arg && tl__has_kind(arg, TL__EXPR_OUTER) && !tl__has_kind(arg, TL_EXPR_COLUMN);
+}
+
 static enum tl_code bind_aggregate(struct tl__block *k, const struct tl_ast *ast,
                                    const struct aggregate_name *name, struct tl_expr **out)
 {
@@ -806,6 +946,10 @@ static enum tl_code bind_aggregate(struct tl__block *k, const struct tl_ast *ast
     k->in_aggregate = true;
     enum tl_code rc = bind_aggregate_body(k, ast, name, &a);
     k->in_aggregate = false;
+    if (!rc && is_foreign(a.arg))
+        return TL__BIND_FAIL(k->b, TL_UNSUPPORTED, "0A000", ast->position,
+                             "an aggregate over columns of the query around this one alone is not "
+                             "supported");
     return rc ? rc : add_aggregate(k, &a, ast->position, out);
 }
 
@@ -814,6 +958,9 @@ static enum tl_code bind_call(struct tl__block *k, const struct tl_ast *ast, str
     struct tl__binder *b = k->b;
     const struct tl_ast_call *call = ast->call;
     const struct aggregate_name *aggregate = find_aggregate(ast->name);
+    if (call->over)
+        return TL__BIND_FAIL(b, TL_UNSUPPORTED, "0A000", call->over->position,
+                             "a window function (OVER) is not supported");
     if (aggregate)
         return bind_aggregate(k, ast, aggregate, out);
     for (size_t i = 0; i < sizeof(refused_aggregates) / sizeof(refused_aggregates[0]); i++)
@@ -909,6 +1056,15 @@ enum tl_code tl__bind(struct tl__block *k, const struct tl_ast *ast, struct tl_e
         return bind_same_type_call(k, ast, "LEAST", "least", out);
     case TL_AST_SUBSCRIPT:
         return bind_subscript(k, ast, out);
+    case TL_AST_SUBLINK:
+        return tl__bind_sublink(k, ast, out);
+    case TL_AST_ROW:
+        return TL__BIND_FAIL(b, TL_UNSUPPORTED, "0A000", ast->position,
+                             "a row expression is not supported");
+    case TL_AST_GROUPING:
+    case TL_AST_SETS:
+        return TL__BIND_FAIL(b, TL_UNSUPPORTED, "0A000", ast->position,
+                             "GROUPING SETS, ROLLUP, CUBE and GROUPING are not supported");
     }
     return TL__BIND_FAIL(b, TL_UNSUPPORTED, "0A000", ast->position,
                          "this expression is not supported");
@@ -946,12 +1102,42 @@ bool tl__expr_equal(const struct tl_expr *a, const struct tl_expr *b)
 
 bool tl__is_column_free(const struct tl_expr *e)
 {
-    if (e->kind == TL_EXPR_COLUMN || (int)e->kind == TL__EXPR_AGGREGATE)
+    if (e->kind == TL_EXPR_COLUMN || (int)e->kind == TL__EXPR_AGGREGATE ||
+        (int)e->kind == TL__EXPR_SUBLINK || (int)e->kind == TL__EXPR_WINDOW)
         return false;
+    if ((int)e->kind == TL__EXPR_OUTER)
+        return true; /* for the query within */
     for (uint32_t i = 0; i < e->arg_count; i++)
         if (!tl__is_column_free(e->args[i]))
             return false;
     return true;
+}
+
+bool tl__has_kind(const struct tl_expr *e, int kind)
+{
+    if ((int)e->kind == kind)
+        return true;
+    if ((int)e->kind == TL__EXPR_OUTER)
+        return false;
+    for (uint32_t i = 0; i < e->arg_count; i++)
+        if (tl__has_kind(e->args[i], kind))
+            return true;
+    return false;
+}
+
+struct tl_expr *tl__clone(struct tl__binder *b, const struct tl_expr *e)
+{
+    struct tl_expr *copy =
+        tl__expr_new(b, (enum tl_expr_kind)e->kind, e->type, e->arg_count, e->position);
+    if (!copy)
+        return NULL;
+    struct tl_expr **args = copy->args;
+    *copy = *e;
+    copy->args = args;
+    for (uint32_t i = 0; i < e->arg_count; i++)
+        if (!(args[i] = tl__clone(b, e->args[i])))
+            return NULL;
+    return copy;
 }
 
 /* How sure a name is: 2 from a column or a function, 1 from a cast or CASE, 0 none. */
@@ -963,6 +1149,27 @@ static int figure(const struct tl_ast *ast, const char **name)
         return 2;
     case TL_AST_SUBSCRIPT:
         return figure(ast->args[0], name);
+    case TL_AST_SUBLINK:
+        if (ast->integer == TL_SUBLINK_EXISTS) {
+            *name = "exists";
+            return 2;
+        }
+        if (ast->integer == TL_SUBLINK_ARRAY) {
+            *name = "array";
+            return 2;
+        }
+        if (ast->integer == TL_SUBLINK_SCALAR && !ast->select->set_op &&
+            ast->select->target_count == 1) {
+            const struct tl_ast_target *t = &ast->select->targets[0];
+            if (!t->alias)
+                return figure(t->expr, name);
+            *name = t->alias;
+            return 2;
+        }
+        return 0;
+    case TL_AST_GROUPING:
+        *name = "grouping";
+        return 2;
     case TL_AST_CALL:
         *name = ast->label ? ast->label : ast->name;
         return 2;

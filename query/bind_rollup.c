@@ -19,7 +19,13 @@ static enum tl_code refuse_clauses(const struct form *f, const struct tl_ast_sel
 {
     const char *what = NULL;
     int32_t at = 0;
-    if (s->distinct) {
+    if (s->set_op || s->value_rows || s->cte_count > 0) {
+        what = s->set_op ? "a set operation" : s->cte_count > 0 ? "WITH" : "VALUES";
+        at = s->position;
+    } else if (s->window_count > 0) {
+        what = "WINDOW";
+        at = s->windows[0]->position;
+    } else if (s->distinct) {
         what = "DISTINCT";
         at = s->distinct_position;
     } else if (s->where) {
@@ -38,9 +44,13 @@ static enum tl_code refuse_clauses(const struct form *f, const struct tl_ast_sel
     if (what)
         return TL__BIND_FAIL(f->b, TL_UNSUPPORTED, "0A000", at,
                              "%s in a rollup's SELECT is not supported", what);
-    if (s->from != TL_FROM_TABLE)
-        return TL__BIND_FAIL(f->b, TL_UNSUPPORTED, "0A000", s->from_position,
+    if (s->from_count != 1 || s->from[0]->kind != TL_FROM_TABLE)
+        return TL__BIND_FAIL(f->b, TL_UNSUPPORTED, "0A000", f->position,
                              "a rollup reads one table");
+    for (uint32_t i = 0; i < s->group_count; i++)
+        if (s->group[i]->kind == TL_AST_SETS)
+            return TL__BIND_FAIL(f->b, TL_UNSUPPORTED, "0A000", s->group[i]->position,
+                                 "GROUPING SETS in a rollup's SELECT is not supported");
     return TL_OK;
 }
 
@@ -192,7 +202,8 @@ static enum tl_code bind_columns(struct form *f, const struct tl_plan_node *top,
                                  const struct tl__select_result *r, struct tl_rollup_def *def)
 {
     struct tl__binder *b = f->b;
-    const struct tl_table_info *table = b->catalog->vtab->table(b->catalog, f->scan->table_name);
+    const struct tl_table_info *table =
+        b->catalog->vtab->table(b->catalog, NULL, f->scan->table_name);
     struct tl_rollup_column *columns =
         tl_arena_calloc(b->arena, r->output_count + 1u, sizeof(*columns), b->st);
     bool *seen = tl_arena_calloc(b->scratch, f->aggregate->column_count + 1u, sizeof(*seen), b->st);
@@ -235,7 +246,9 @@ static enum tl_code bind_columns(struct form *f, const struct tl_plan_node *top,
 
 enum tl_code tl__bind_rollup(struct tl__binder *b, const struct tl_ast_statement *s)
 {
-    struct form f = {.b = b, .position = s->select->from_position};
+    struct form f = {.b = b, .position = s->select->position};
+    if (s->select->from_count > 0)
+        f.position = s->select->from[0]->position;
     struct tl__select_result result = {0};
     if (refuse_clauses(&f, s->select) || tl__select(b, s->select, false, &result))
         return b->st->code;
@@ -245,7 +258,8 @@ enum tl_code tl__bind_rollup(struct tl__binder *b, const struct tl_ast_statement
         return TL__BIND_FAIL(b, TL_UNSUPPORTED, "0A000", f.position,
                              "a rollup needs aggregates and GROUP BY");
     f.scan = f.aggregate->child;
-    const struct tl_table_info *table = b->catalog->vtab->table(b->catalog, f.scan->table_name);
+    const struct tl_table_info *table =
+        b->catalog->vtab->table(b->catalog, NULL, f.scan->table_name);
     if (table->materialized_view)
         return TL__BIND_FAIL(b, TL_UNSUPPORTED, "0A000", f.position,
                              "a rollup of a materialized view is not supported");

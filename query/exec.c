@@ -10,11 +10,11 @@
 #include "base/clock.h"
 #include "query/exec_int.h"
 
-enum { RUN_CHUNK = 8 << 10, PIPE_MEMORY = 8 << 10, PIPE_SCRATCH = 4 << 10, DEPTH_MAX = 64 };
+enum { RUN_CHUNK = 8 << 10, PIPE_MEMORY = 8 << 10, PIPE_SCRATCH = 4 << 10, DEPTH_MAX = 600 };
 
 enum tl_code tl__run_check(struct tl_run *run, struct tl_status *st)
 {
-    if (atomic_load_explicit(&run->cancelled, memory_order_relaxed)) {
+    if (atomic_load_explicit(&run->top->cancelled, memory_order_relaxed)) {
         (void)TL_FAIL(st, TL_CANCELLED, "the statement was cancelled");
         return tl_status_sql(st, "57014", 0);
     }
@@ -320,6 +320,12 @@ static bool breaks_pipeline(uint8_t kind)
     return kind == TL_NODE_AGGREGATE || kind == TL_NODE_DISTINCT || kind == TL_NODE_SORT;
 }
 
+/* Its child shares its pipe, and is made here. */
+static bool streams(uint8_t kind)
+{
+    return kind == TL_NODE_FILTER || kind == TL_NODE_PROJECT || kind == TL_NODE_LIMIT;
+}
+
 enum tl_code tl__op_new(struct tl_run *run, const struct tl_plan_node *node, struct tl__pipe *pipe,
                         struct tl__op **out, struct tl_status *st)
 {
@@ -345,9 +351,20 @@ enum tl_code tl__op_new(struct tl_run *run, const struct tl_plan_node *node, str
     case TL_NODE_SORT:
         rc = tl__sort_new(run, node, pipe, &op, st);
         break;
-    default:
-        tl_assert(node->kind == TL_NODE_LIMIT);
+    case TL_NODE_LIMIT:
         rc = limit_new(run, &op, st);
+        break;
+    case TL_NODE_JOIN:
+        rc = tl__join_new(run, node, pipe, &op, st);
+        break;
+    case TL_NODE_APPLY:
+        rc = tl__apply_new(run, node, pipe, &op, st);
+        break;
+    case TL_NODE_CTE:
+        rc = tl__cte_new(run, node, &op, st);
+        break;
+    default:
+        rc = tl__set_new(run, node, pipe, &op, st);
         break;
     }
     if (op) { /* also when it was built by half: it is to be closed */
@@ -361,7 +378,7 @@ enum tl_code tl__op_new(struct tl_run *run, const struct tl_plan_node *node, str
         if (rc == TL_OK)
             rc = kept;
     }
-    if (rc == TL_OK && node->child && !breaks_pipeline(node->kind))
+    if (rc == TL_OK && streams(node->kind))
         rc = tl__op_new(run, node->child, pipe, &op->child, st);
     if (rc == TL_OK)
         *out = op;
@@ -395,18 +412,24 @@ static enum tl_code told(enum tl_code rc, struct tl_status *st)
     return rc;
 }
 
-static bool too_deep(const struct tl_plan_node *node)
+/* Nodes from this one down, up to DEPTH_MAX + 1. */
+static uint32_t depth_of(const struct tl_plan_node *node, uint32_t above)
 {
-    uint32_t depth = 0;
-    for (; node; node = node->child)
-        depth++;
-    return depth > DEPTH_MAX;
+    if (!node || above > DEPTH_MAX)
+        return above;
+    uint32_t deepest = depth_of(node->child, above + 1);
+    uint32_t right = depth_of(node->right, above + 1);
+    deepest = right > deepest ? right : deepest;
+    for (uint32_t i = 0; i < node->input_count; i++) {
+        uint32_t input = depth_of(node->inputs[i], above + 1);
+        deepest = input > deepest ? input : deepest;
+    }
+    return deepest;
 }
 
-enum tl_code tl_run_new(const struct tl_plan *plan, const struct tl_run_options *options,
-                        struct tl_run **out, struct tl_status *st)
+static enum tl_code check_params(const struct tl_plan *plan, const struct tl_run_options *options,
+                                 struct tl_status *st)
 {
-    tl_assert(plan != NULL && options != NULL && plan->root != NULL);
     if (options->param_count < plan->param_count) {
         (void)TL_FAIL(st, TL_INVALID, "the statement has %u parameters, %u were given",
                       plan->param_count, options->param_count);
@@ -420,39 +443,122 @@ enum tl_code tl_run_new(const struct tl_plan *plan, const struct tl_run_options 
             return tl_status_sql(st, "42804", 0);
         }
     }
-    if (too_deep(plan->root))
-        return TL_FAIL(st, TL_LIMIT, "a plan of more than %d nodes", DEPTH_MAX);
+    return TL_OK;
+}
+
+static enum tl_code check_depth(const struct tl_plan *plan, struct tl_status *st)
+{
+    uint32_t deepest = depth_of(plan->root, 0);
+    for (uint32_t i = 0; i < plan->init_count; i++) {
+        uint32_t d = depth_of(plan->inits[i].root, 0);
+        deepest = d > deepest ? d : deepest;
+    }
+    for (uint32_t i = 0; i < plan->cte_count; i++) {
+        uint32_t d = depth_of(plan->ctes[i], 0);
+        deepest = d > deepest ? d : deepest;
+    }
+    if (deepest <= DEPTH_MAX)
+        return TL_OK;
+    (void)TL_FAIL(st, TL_LIMIT, "a plan of more than %d nodes within each other", DEPTH_MAX);
+    return tl_status_sql(st, "54001", 0);
+}
+
+/* Parameters, and room for the slots. */
+static enum tl_code copy_params(struct tl_run *run, struct tl_status *st)
+{
+    const struct tl_plan *plan = run->plan;
+    run->param_count = plan->param_count + plan->slot_count;
+    run->params = tl_arena_calloc(&run->arena, run->param_count + 1u, sizeof(*run->params), st);
+    if (!run->params)
+        return st->code;
+    if (plan->param_count > 0)
+        memcpy(run->params, run->options.params, sizeof(*run->params) * plan->param_count);
+    for (uint32_t s = 0; s < plan->slot_count; s++)
+        tl__null_vector(plan->slot_types[s], 1, &run->params[plan->param_count + s]);
+    run->ctes = tl_arena_calloc(&run->arena, plan->cte_count + 1u, sizeof(struct tl__rows *), st);
+    return run->ctes ? TL_OK : st->code;
+}
+
+static enum tl_code build(struct tl_run *run, struct tl_status *st)
+{
+    run->built = true;
+    enum tl_code rc = tl__pipe_new(run, &run->root_pipe, st);
+    return rc ? rc : tl__op_new(run, run->root_node, run->root_pipe, &run->root, st);
+}
+
+enum tl_code tl_run_new(const struct tl_plan *plan, const struct tl_run_options *options,
+                        struct tl_run **out, struct tl_status *st)
+{
+    tl_assert(plan != NULL && options != NULL && plan->root != NULL);
+    enum tl_code rc = check_params(plan, options, st);
+    if (!rc)
+        rc = check_depth(plan, st);
+    if (rc)
+        return rc;
     struct tl_run *run = calloc(1, sizeof(*run));
     if (!run)
         return TL_FAIL(st, TL_LIMIT, "no memory for a run");
     run->plan = plan;
+    run->top = run;
+    run->root_node = plan->root;
     run->options = *options;
     run->budget = options->budget;
     if (!run->options.clock)
         run->options.clock = tl_clock_system();
     tl_arena_init(&run->arena, run->budget, RUN_CHUNK);
-    pthread_mutex_init(&run->scan.lock, NULL);
     run->timed = plan->analyze;
     if (run->timed)
         run->started_ns = tl_clock_mono_ns(run->options.clock);
     if (options->timeout_ms)
         run->deadline_ns =
             tl_clock_mono_ns(run->options.clock) + options->timeout_ms * UINT64_C(1000000);
-    enum tl_code rc = TL_OK;
     run->zone = tl_zone_utc();
     if (options->time_zone)
         rc = tl_zone_get_session(tl_slice_str(options->time_zone), &run->zone, st);
-    run->params = options->params;
     if (rc == TL_OK)
-        rc = tl__pipe_new(run, &run->root_pipe, st);
-    if (rc == TL_OK)
-        rc = tl__op_new(run, plan->root, run->root_pipe, &run->root, st);
+        rc = copy_params(run, st);
+    /* Init plans set slots that operators are built with: they run in the first step. */
+    if (rc == TL_OK && plan->init_count == 0)
+        rc = build(run, st);
     if (rc) {
         tl_run_free(run);
         return told(rc, st);
     }
     *out = run;
     return TL_OK;
+}
+
+enum tl_code tl__subrun_new(struct tl_run *outer, const struct tl_plan_node *root,
+                            struct tl_run **out, struct tl_status *st)
+{
+    struct tl_run *run = calloc(1, sizeof(*run));
+    if (!run)
+        return TL_FAIL(st, TL_LIMIT, "no memory for a run");
+    run->plan = outer->plan;
+    run->outer = outer;
+    run->top = outer->top;
+    run->root_node = root;
+    run->options = outer->options;
+    run->budget = outer->budget;
+    run->deadline_ns = outer->deadline_ns;
+    run->zone = outer->zone;
+    run->params = outer->params;
+    run->param_count = outer->param_count;
+    tl_arena_init(&run->arena, run->budget, RUN_CHUNK);
+    enum tl_code rc = build(run, st);
+    if (rc) {
+        tl_run_free(run);
+        return rc;
+    }
+    *out = run;
+    return TL_OK;
+}
+
+enum tl_code tl__subrun_next(struct tl_run *run, struct tl__batch *out, struct tl_status *st)
+{
+    *out = (struct tl__batch){0};
+    enum tl_code rc = tl__run_check(run, st);
+    return rc ? rc : tl__op_next(run->root, out, st);
 }
 
 enum tl_code tl_run_step(struct tl_run *run, struct tl_chunk *out, struct tl_status *st)
@@ -462,6 +568,11 @@ enum tl_code tl_run_step(struct tl_run *run, struct tl_chunk *out, struct tl_sta
         return TL_OK;
     enum tl_code rc = tl__run_check(run, st);
     struct tl__batch batch = {0};
+    if (rc == TL_OK && !run->built) {
+        rc = tl__run_inits(run, st);
+        if (rc == TL_OK)
+            rc = build(run, st);
+    }
     if (rc == TL_OK)
         rc = tl__op_next(run->root, &batch, st);
     if (rc || batch.n == 0) {
@@ -501,7 +612,10 @@ void tl_run_free(struct tl_run *run)
 {
     if (!run)
         return;
-    tl__scan_close(run);
+    tl__scans_deinit(run);
+    for (uint32_t i = 0; !run->outer && run->ctes && i < run->plan->cte_count; i++)
+        if (run->ctes[i])
+            tl__rows_deinit(run->ctes[i]);
     for (uint32_t i = run->op_count; i > 0; i--) {
         struct tl__op *op = run->ops[i - 1];
         if (op->vtab->close)
@@ -511,18 +625,23 @@ void tl_run_free(struct tl_run *run)
         tl_arena_deinit(&run->pipes[i]->scratch);
         tl_arena_deinit(&run->pipes[i]->memory);
     }
-    pthread_mutex_destroy(&run->scan.lock);
     tl_arena_deinit(&run->arena);
     free(run);
 }
 
 /* ---- the account ---- */
 
-static void print_scan(const struct tl_run *run, int indent, struct tl_buffer *out)
+static void print_scan(const struct tl_run *run, const struct tl_plan_node *node, int indent,
+                       struct tl_buffer *out)
 {
-    struct tl_scan_stats s = run->scan.stats;
-    if (run->scan.scan)
-        run->options.source->vtab->stats(run->scan.scan, &s);
+    const struct tl__shared_scan *shared = run->scans;
+    while (shared && shared->node != node)
+        shared = shared->next;
+    if (!shared)
+        return;
+    struct tl_scan_stats s = shared->stats;
+    if (shared->scan)
+        run->options.source->vtab->stats(shared->scan, &s);
     tl_buffer_printf(out, "%*sSegments: %llu of %llu pruned; memtable rows: %llu\n", indent, "",
                      (unsigned long long)s.segments_pruned, (unsigned long long)s.segments_total,
                      (unsigned long long)s.memtable_rows);
@@ -542,11 +661,12 @@ static void print_node(void *arg, const struct tl_plan_node *node, uint32_t inde
                        struct tl_buffer *out)
 {
     const struct tl_run *run = arg;
-    const struct tl__op *op = run->root;
-    while (op && op->node != node)
-        op = op->child;
+    const struct tl__op *op = NULL;
+    for (uint32_t i = 0; i < run->op_count && !op; i++)
+        if (run->ops[i]->node == node && !run->ops[i]->original)
+            op = run->ops[i];
     if (!op)
-        return;
+        return; /* of a subplan */
     uint64_t rows = op->rows;
     uint64_t batches = op->batches;
     uint64_t ns = op->ns;
@@ -566,7 +686,7 @@ static void print_node(void *arg, const struct tl_plan_node *node, uint32_t inde
     tl_buffer_printf(out, "%*sActual: rows=%llu chunks=%llu time=%.3f ms\n", (int)indent, "",
                      (unsigned long long)rows, (unsigned long long)batches, (double)ns / 1e6);
     if (node->kind == TL_NODE_SCAN)
-        print_scan(run, (int)indent, out);
+        print_scan(run, node, (int)indent, out);
 }
 
 void tl_run_print(const struct tl_run *run, struct tl_buffer *out)

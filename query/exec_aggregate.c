@@ -1236,7 +1236,7 @@ static enum tl_code aggregate_consume(struct aggregate *self, struct tl_status *
     enum tl_code rc = TL_OK;
     if (self->worker_count > 1) {
         bool pays;
-        rc = tl__scan_pays_threads(self->op.run, &pays, st);
+        rc = tl__scan_pays_threads(self->op.child, &pays, st);
         if (rc)
             return rc;
         if (pays)
@@ -1260,7 +1260,7 @@ static enum tl_code aggregate_next(struct tl__op *op, struct tl__batch *out, str
         enum tl_code rc = aggregate_consume(self, st);
         if (rc)
             return rc;
-        tl__scan_close(op->run); /* all that is told from here is our own */
+        tl__scan_close(op); /* all that is told from here is our own */
     }
     struct tl_arena *arena = &op->pipe->scratch;
     tl_arena_reset(arena);

@@ -125,7 +125,7 @@ static enum tl_code compile(struct tl__pipe *pipe, const struct tl_expr *e, uint
     } else if (e->kind == TL_EXPR_CONST) {
         s->value = e->value;
     } else if (e->kind == TL_EXPR_PARAM) {
-        tl_assert(e->index < pipe->run->options.param_count);
+        tl_assert(e->index < pipe->run->param_count);
         s->value = pipe->run->params[e->index];
     }
     s->value.type = s->type;

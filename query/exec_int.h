@@ -10,6 +10,10 @@
  *   exec_sketch.c     approximate distinct values and percentiles per group
  *   exec_aggregate.c  aggregates per group, and the operator
  *   exec_sort.c       sorting and the first n rows
+ *   exec_rows.c       rows kept column by column
+ *   exec_join.c       joins by hash
+ *   exec_apply.c      subplans: for each row, once before all else, and of WITH
+ *   exec_set.c        small operators: APPEND, VALUES, functions in FROM, …
  *
  * Operators are pulled: next() of the topmost asks the one below it. What flows is a batch: at
  * most TL_VECTOR_ROWS_MAX rows with a selection. A batch lives until the next call of next() on
@@ -157,6 +161,8 @@ struct tl__op {
     const struct tl__op_vtable *vtab;
     const struct tl_plan_node *node;
     struct tl__op *child;
+    struct tl__op **inputs; /* those beside child */
+    uint32_t input_count;
     struct tl__pipe *pipe;
     struct tl_run *run;
     uint64_t rows, batches, ns; /* for EXPLAIN ANALYZE */
@@ -170,6 +176,7 @@ enum { TL__MORSELS_AHEAD = 16 };
 
 /* A scan that several operators (one per worker) may draw morsels from. */
 struct tl__shared_scan {
+    struct tl__shared_scan *next; /* of the run's */
     const struct tl_plan_node *node;
     struct tl_scan *scan;
     pthread_mutex_t lock; /* held around next_morsel and the fields below */
@@ -180,10 +187,11 @@ struct tl__shared_scan {
     struct tl_scan_stats stats;
 };
 
-/* Whether the rows to come are worth more than one thread. */
-TL_CHECK enum tl_code tl__scan_pays_threads(struct tl_run *run, bool *out, struct tl_status *st);
-/* Ends the scan: its dictionaries and values are gone. */
-void tl__scan_close(struct tl_run *run);
+/* Whether the rows to come of the scan below a chain are worth more than one thread. */
+TL_CHECK enum tl_code tl__scan_pays_threads(struct tl__op *chain, bool *out, struct tl_status *st);
+/* Ends the scans below an operator: their dictionaries and values are gone. */
+void tl__scan_close(struct tl__op *op);
+void tl__scans_deinit(struct tl_run *run);
 /* Makes a chain of operators the copy of another. */
 void tl__op_is_copy(struct tl__op *copy, struct tl__op *original);
 
@@ -199,6 +207,27 @@ TL_CHECK enum tl_code tl__aggregate_new(struct tl_run *run, const struct tl_plan
 TL_CHECK enum tl_code tl__sort_new(struct tl_run *run, const struct tl_plan_node *node,
                                    struct tl__pipe *pipe, struct tl__op **out,
                                    struct tl_status *st);
+TL_CHECK enum tl_code tl__join_new(struct tl_run *run, const struct tl_plan_node *node,
+                                   struct tl__pipe *pipe, struct tl__op **out,
+                                   struct tl_status *st);
+TL_CHECK enum tl_code tl__apply_new(struct tl_run *run, const struct tl_plan_node *node,
+                                    struct tl__pipe *pipe, struct tl__op **out,
+                                    struct tl_status *st);
+TL_CHECK enum tl_code tl__cte_new(struct tl_run *run, const struct tl_plan_node *node,
+                                  struct tl__op **out, struct tl_status *st);
+/* APPEND, REPEAT, OTHERWISE, VALUES, TABLE_FUNCTION, FIRST, EXPAND */
+TL_CHECK enum tl_code tl__set_new(struct tl_run *run, const struct tl_plan_node *node,
+                                  struct tl__pipe *pipe, struct tl__op **out, struct tl_status *st);
+/* Runs the plan's init plans and sets their slots. */
+TL_CHECK enum tl_code tl__run_inits(struct tl_run *run, struct tl_status *st);
+/* A run of a subplan within a run: its parameters, slots, budget and time limit are those of
+ * `outer`. Freed with tl_run_free. */
+TL_CHECK enum tl_code tl__subrun_new(struct tl_run *outer, const struct tl_plan_node *root,
+                                     struct tl_run **out, struct tl_status *st);
+TL_CHECK enum tl_code tl__subrun_next(struct tl_run *run, struct tl__batch *out,
+                                      struct tl_status *st);
+/* A NULL of a type for every row. */
+void tl__null_vector(struct tl_type type, uint32_t rows, struct tl_vector *out);
 /* Whether the strings of an operator's column live until the run ends. */
 bool tl__op_text_stable(const struct tl__op *op, uint32_t column);
 
@@ -208,7 +237,13 @@ struct tl_run {
     const struct tl_plan *plan;
     struct tl_run_options options;
     const struct tl_zone *zone;
-    const struct tl_vector *params;
+    struct tl_vector *params; /* the client's, then the slots; of a run within a run the outer's */
+    uint32_t param_count;
+    struct tl_run *outer;   /* the run around this one; NULL: none */
+    struct tl_run *top;     /* the outermost */
+    bool built;             /* operators are there: init plans have run */
+    struct tl__rows **ctes; /* by number, of the outermost; NULL: not computed yet */
+    const struct tl_plan_node *root_node;
     struct tl_arena arena;
     struct tl_budget *budget;
     struct tl__op *root;
@@ -216,7 +251,7 @@ struct tl_run {
     uint32_t op_count, op_capacity;
     struct tl__pipe **pipes;
     uint32_t pipe_count, pipe_capacity;
-    struct tl__shared_scan scan;
+    struct tl__shared_scan *scans;
     struct tl__pipe *root_pipe;
     uint64_t deadline_ns;
     uint64_t started_ns;
@@ -226,6 +261,50 @@ struct tl_run {
     _Atomic bool cancelled; /* relaxed: a flag read once per batch */
     _Atomic bool stopped;   /* relaxed: a worker has failed, the others may end */
 };
+
+/* ---- rows kept (exec_rows.c) ---- */
+
+struct tl__rows_column {
+    struct tl_type type;
+    uint32_t width;
+    bool nulls;
+    struct tl__array values;
+    struct tl__array valid; /* uint8_t */
+};
+
+/* Rows that are appended and then read by number. Strings are copied. */
+struct tl__rows {
+    uint32_t column_count;
+    struct tl__rows_column *columns;
+    uint32_t count;
+    struct tl_arena text;
+    uint8_t *text_next, *text_end;
+};
+
+enum { TL__NO_ROW = UINT32_MAX };
+
+TL_CHECK enum tl_code tl__rows_init(struct tl__rows *r, const struct tl_type *types,
+                                    uint32_t column_count, struct tl_arena *arena,
+                                    struct tl_budget *budget, struct tl_status *st);
+void tl__rows_deinit(struct tl__rows *r);
+/* Forgets all rows, keeps some memory. */
+void tl__rows_clear(struct tl__rows *r);
+/* The selected rows of `columns`, one vector per column. */
+TL_CHECK enum tl_code tl__rows_append(struct tl__rows *r, struct tl__pipe *pipe,
+                                      const struct tl_vector *columns, const uint16_t *sel,
+                                      uint32_t n, struct tl_status *st);
+/* Rows [from, from + n) of a column: a vector that points into r, validity in the arena. */
+TL_CHECK enum tl_code tl__rows_slice(const struct tl__rows *r, uint32_t column, uint32_t from,
+                                     uint32_t n, struct tl_arena *arena, struct tl_vector *out,
+                                     struct tl_status *st);
+/* Rows ids[0 … n) of a column; TL__NO_ROW gives NULL. */
+TL_CHECK enum tl_code tl__rows_gather(const struct tl__rows *r, uint32_t column,
+                                      const uint32_t *ids, uint32_t n, struct tl_arena *arena,
+                                      struct tl_vector *out, struct tl_status *st);
+/* The next batch of all rows from *next on, in the arena. */
+TL_CHECK enum tl_code tl__rows_emit(const struct tl__rows *r, uint32_t *next,
+                                    struct tl_arena *arena, struct tl__batch *out,
+                                    struct tl_status *st);
 
 /* ---- groups (exec_group.c) ---- */
 

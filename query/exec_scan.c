@@ -13,6 +13,7 @@ enum { SMALL_ROWS = 256, SMALL_SCRATCH = 8 << 10, SCRATCH = 512 << 10, THREAD_RO
 
 struct scan_op {
     struct tl__op op;
+    struct tl__shared_scan *shared;
     struct tl_morsel morsel;
     bool holds;
     uint64_t given; /* rows of the morsel so far */
@@ -123,22 +124,22 @@ static enum tl_code merchants_of(struct tl__pipe *pipe, const struct tl_plan_nod
     return TL_OK;
 }
 
-static enum tl_code predicates_of(struct tl_run *run, struct tl__pipe *pipe,
+static enum tl_code predicates_of(struct tl__shared_scan *shared, struct tl__pipe *pipe,
                                   const struct tl_plan_node *node, struct tl_scan_spec *spec,
                                   struct tl_status *st)
 {
     uint32_t count = node->bound_count;
     struct tl_predicate *predicates =
         tl_arena_calloc(&pipe->memory, count + 1u, sizeof(*predicates), st);
-    run->scan.predicate_of_bound = tl_arena_calloc(&pipe->memory, count + 1u, sizeof(int32_t), st);
-    if (!predicates || !run->scan.predicate_of_bound)
+    shared->predicate_of_bound = tl_arena_calloc(&pipe->memory, count + 1u, sizeof(int32_t), st);
+    if (!predicates || !shared->predicate_of_bound)
         return st->code;
     uint32_t n = 0;
     for (uint32_t b = 0; b < count; b++) {
         const struct tl_scan_bound *bound = &node->bounds[b];
         struct tl_type type = node->types[bound->column];
         uint32_t width = tl_kind_width(type.kind);
-        run->scan.predicate_of_bound[b] = -1;
+        shared->predicate_of_bound[b] = -1;
         if (n == TL_SCAN_PREDICATES_MAX)
             continue;
         bool valueless = bound->op == TL_PRED_IS_NULL || bound->op == TL_PRED_NOT_NULL;
@@ -167,7 +168,7 @@ static enum tl_code predicates_of(struct tl_run *run, struct tl__pipe *pipe,
         }
         if ((m == 0 && !valueless) || m > TL_VECTOR_ROWS_MAX)
             continue;
-        run->scan.predicate_of_bound[b] = (int32_t)n;
+        shared->predicate_of_bound[b] = (int32_t)n;
         predicates[n++] = (struct tl_predicate){
             .column = bound->column,
             .op = bound->op,
@@ -180,9 +181,9 @@ static enum tl_code predicates_of(struct tl_run *run, struct tl__pipe *pipe,
     return TL_OK;
 }
 
-static enum tl_code open_locked(struct tl_run *run, struct tl__pipe *pipe, struct tl_status *st)
+static enum tl_code open_locked(struct tl_run *run, struct tl__shared_scan *shared,
+                                struct tl__pipe *pipe, struct tl_status *st)
 {
-    struct tl__shared_scan *shared = &run->scan;
     const struct tl_plan_node *node = shared->node;
     struct tl_scan_spec spec = {
         .table_id = node->table_id,
@@ -208,7 +209,7 @@ static enum tl_code open_locked(struct tl_run *run, struct tl__pipe *pipe, struc
     }
     enum tl_code rc = merchants_of(pipe, node, &spec, &empty, st);
     if (rc == TL_OK)
-        rc = predicates_of(run, pipe, node, &spec, st);
+        rc = predicates_of(shared, pipe, node, &spec, st);
     if (rc)
         return rc;
     shared->opened = true;
@@ -220,10 +221,9 @@ static enum tl_code open_locked(struct tl_run *run, struct tl__pipe *pipe, struc
 
 /* ---- morsels ---- */
 
-static enum tl_code next_morsel_locked(struct tl_run *run, struct tl_morsel *out, bool *found,
-                                       struct tl_status *st)
+static enum tl_code next_morsel_locked(struct tl_run *run, struct tl__shared_scan *shared,
+                                       struct tl_morsel *out, bool *found, struct tl_status *st)
 {
-    struct tl__shared_scan *shared = &run->scan;
     *found = false;
     if (shared->ahead_count) {
         *out = shared->ahead[0];
@@ -243,19 +243,20 @@ static enum tl_code next_morsel_locked(struct tl_run *run, struct tl_morsel *out
 static enum tl_code next_morsel(struct scan_op *self, bool *found, struct tl_status *st)
 {
     struct tl_run *run = self->op.run;
+    struct tl__shared_scan *shared = self->shared;
     enum tl_code rc = TL_OK;
-    pthread_mutex_lock(&run->scan.lock);
-    if (!run->scan.opened)
-        rc = open_locked(run, self->op.pipe, st);
+    pthread_mutex_lock(&shared->lock);
+    if (!shared->opened)
+        rc = open_locked(run, shared, self->op.pipe, st);
     if (rc == TL_OK)
-        rc = next_morsel_locked(run, &self->morsel, found, st);
-    pthread_mutex_unlock(&run->scan.lock);
+        rc = next_morsel_locked(run, shared, &self->morsel, found, st);
+    pthread_mutex_unlock(&shared->lock);
     if (rc || !*found)
         return rc;
     self->holds = true;
     self->given = 0;
     for (uint32_t b = 0; b < self->op.node->bound_count; b++) {
-        int32_t p = run->scan.predicate_of_bound[b];
+        int32_t p = shared->predicate_of_bound[b];
         self->exact[b] = p >= 0 && self->morsel.predicate_exact[p];
     }
     struct tl__pipe *pipe = self->op.pipe;
@@ -271,7 +272,7 @@ static enum tl_code next_morsel(struct scan_op *self, bool *found, struct tl_sta
 static void drop_morsel(struct scan_op *self)
 {
     if (self->holds)
-        self->op.run->options.source->vtab->close_morsel(self->op.run->scan.scan, &self->morsel);
+        self->op.run->options.source->vtab->close_morsel(self->shared->scan, &self->morsel);
     self->holds = false;
 }
 
@@ -297,7 +298,7 @@ static enum tl_code scan_next(struct tl__op *op, struct tl__batch *out, struct t
         uint64_t left = self->morsel.rows > self->given ? self->morsel.rows - self->given : 0;
         struct tl_chunk chunk = {0};
         op->pipe->rows_hint = self->morsel.rows;
-        rc = run->options.source->vtab->next_chunk(run->scan.scan, &self->morsel,
+        rc = run->options.source->vtab->next_chunk(self->shared->scan, &self->morsel,
                                                    &op->pipe->scratch, &chunk, st);
         if (rc)
             return rc;
@@ -318,15 +319,14 @@ static void scan_close(struct tl__op *op)
     drop_morsel((struct scan_op *)op);
 }
 
-void tl__scan_close(struct tl_run *run)
+static void close_shared(struct tl_run *run, struct tl__shared_scan *shared)
 {
-    struct tl__shared_scan *shared = &run->scan;
-    if (!shared->node || shared->closed)
+    if (shared->closed)
         return;
     shared->closed = true;
     const struct tl_source_vtable *vtab = run->options.source ? run->options.source->vtab : NULL;
     for (uint32_t i = 0; i < run->op_count; i++) {
-        if (run->ops[i]->node->kind == TL_NODE_SCAN)
+        if (run->ops[i]->node == shared->node)
             scan_close(run->ops[i]);
     }
     if (!shared->scan)
@@ -340,17 +340,42 @@ void tl__scan_close(struct tl_run *run)
     shared->done = true;
 }
 
-enum tl_code tl__scan_pays_threads(struct tl_run *run, bool *out, struct tl_status *st)
+static bool is_below(const struct tl_plan_node *top, const struct tl_plan_node *node)
 {
-    struct tl__shared_scan *shared = &run->scan;
-    struct tl__pipe *pipe = NULL;
-    for (uint32_t i = 0; i < run->op_count && !pipe; i++) {
-        if (run->ops[i]->node == shared->node)
-            pipe = run->ops[i]->pipe;
+    if (!top || top == node)
+        return top != NULL;
+    for (uint32_t i = 0; i < top->input_count; i++)
+        if (is_below(top->inputs[i], node))
+            return true;
+    return is_below(top->child, node) || (top->kind == TL_NODE_JOIN && is_below(top->right, node));
+}
+
+void tl__scan_close(struct tl__op *op)
+{
+    for (struct tl__shared_scan *s = op->run->scans; s; s = s->next)
+        if (!s->closed && is_below(op->node, s->node))
+            close_shared(op->run, s);
+}
+
+void tl__scans_deinit(struct tl_run *run)
+{
+    for (struct tl__shared_scan *s = run->scans; s; s = s->next) {
+        close_shared(run, s);
+        pthread_mutex_destroy(&s->lock);
     }
-    tl_assert(pipe != NULL);
+    run->scans = NULL;
+}
+
+enum tl_code tl__scan_pays_threads(struct tl__op *chain, bool *out, struct tl_status *st)
+{
+    while (chain->child)
+        chain = chain->child;
+    tl_assert(chain->node->kind == TL_NODE_SCAN);
+    struct tl_run *run = chain->run;
+    struct tl__shared_scan *shared = ((struct scan_op *)chain)->shared;
+    struct tl__pipe *pipe = chain->pipe;
     pthread_mutex_lock(&shared->lock);
-    enum tl_code rc = shared->opened ? TL_OK : open_locked(run, pipe, st);
+    enum tl_code rc = shared->opened ? TL_OK : open_locked(run, shared, pipe, st);
     uint64_t rows = 0;
     while (rc == TL_OK && !shared->done && rows < THREAD_ROWS_MIN &&
            shared->ahead_count < TL__MORSELS_AHEAD) {
@@ -380,10 +405,21 @@ enum tl_code tl__scan_new(struct tl_run *run, const struct tl_plan_node *node,
     self->exact = tl_arena_calloc(&run->arena, node->bound_count + 1u, sizeof(bool), st);
     if (!self->exact)
         return st->code;
-    tl_assert(!run->scan.node || run->scan.node == node); /* one table, maybe several workers */
     if (!run->options.source)
         return TL_FAIL(st, TL_INVALID, "a run over a table needs a source");
-    run->scan.node = node;
+    struct tl__shared_scan *shared = run->scans;
+    while (shared && shared->node != node) /* another worker's is there already */
+        shared = shared->next;
+    if (!shared) {
+        shared = tl_arena_calloc(&run->arena, 1, sizeof(*shared), st);
+        if (!shared)
+            return st->code;
+        pthread_mutex_init(&shared->lock, NULL);
+        shared->node = node;
+        shared->next = run->scans;
+        run->scans = shared;
+    }
+    self->shared = shared;
     self->op = (struct tl__op){.vtab = &scan_vtable, .node = node, .pipe = pipe, .run = run};
     *out = &self->op;
     return TL_OK;

@@ -382,7 +382,7 @@ static enum tl_code sort_consume(struct sort *s, struct tl_status *st)
         if (rc)
             return rc;
     }
-    tl__scan_close(s->op.run); /* every value kept is our own */
+    tl__scan_close(&s->op); /* every value kept is our own */
     rc = sort_entries(s, st);
     if (rc == TL_OK && s->limited && s->entries.size > s->limit)
         s->entries.size = (size_t)s->limit;

@@ -1,5 +1,6 @@
 /*
- * query/parse.c: PostgreSQL's parse tree -> ours. The only file that sees PostgreSQL's headers.
+ * query/parse.c: PostgreSQL's parse tree -> ours. The parser's files alone see PostgreSQL's
+ * headers.
  *
  * pg_query_raw_parse hands out the grammar's own nodes, ten times cheaper than the same tree
  * through protobuf. Of the library only pg_query_* can be linked (its other symbols are made
@@ -10,20 +11,7 @@
  *
  * One enumeration is known to differ: libpg_query puts LIMIT_OPTION_DEFAULT first.
  */
-#include <postgres.h>
-
-#include <nodes/parsenodes.h>
-#include <nodes/pg_list.h>
-#include <nodes/primnodes.h>
-#include <nodes/value.h>
-#include <utils/memutils.h>
-
-#include "query/parse.h"
-
-#include "base/assert.h"
-#include "query/plan.h"
-
-_Static_assert(PG_VERSION_NUM / 10000 == 15, "libpg_query 15 needs PostgreSQL 15's headers");
+#include "query/parse_int.h"
 
 /* From pg_query.h, which cannot be included beside postgres.h (both say PG_VERSION). */
 struct pg_error {
@@ -43,29 +31,6 @@ struct pg_raw_tree pg_query_raw_parse(const char *input);
 MemoryContext pg_query_enter_memory_context(void);
 void pg_query_exit_memory_context(MemoryContext ctx);
 void pg_query_free_error(struct pg_error *error);
-
-/* libpg_query's order of LimitOption. */
-enum { LIB_LIMIT_DEFAULT, LIB_LIMIT_COUNT, LIB_LIMIT_WITH_TIES };
-
-enum { CHECKPOINT_BYTES = 256 };
-
-struct conv {
-    const char *sql; /* NUL-terminated */
-    size_t sql_size;
-    uint32_t *checkpoints; /* characters before byte 256 × i; NULL: all ASCII */
-    struct tl_arena *arena;
-    struct tl_status *st;
-    uint32_t depth;
-    uint32_t selects;
-    uint32_t param_max;
-};
-
-#define FAIL_AT(c, code, state, pos, ...)                                                          \
-    (TL_FAIL((c)->st, (code), __VA_ARGS__), tl_status_sql((c)->st, (state), (pos)))
-#define REFUSE(c, pos, what) FAIL_AT(c, TL_UNSUPPORTED, "0A000", pos, "%s is not supported", what)
-
-#define LIST_COUNT(l) ((l) ? (uint32_t)(l)->length : 0U)
-#define LIST_AT(l, i) ((void *)(l)->elements[i].ptr_value)
 
 /* ---- a light lexer: enough to count tokens, see nesting and find a keyword ---- */
 
@@ -224,7 +189,7 @@ static enum tl_code check_text(struct conv *c)
 }
 
 /* Byte offset (from 0, -1 unknown) -> character (from 1, 0 unknown). */
-static int32_t position_of(const struct conv *c, int location)
+int32_t tl__position_of(const struct conv *c, int location)
 {
     if (location < 0 || (size_t)location > c->sql_size)
         return 0;
@@ -247,11 +212,11 @@ static enum tl_code check_shape(struct conv *c)
     uint32_t tokens = 0, brackets = 0;
     while (next_token(&l, &t)) {
         if (++tokens > TL_SQL_TOKENS_MAX)
-            return FAIL_AT(c, TL_LIMIT, "54000", position_of(c, (int)t.start),
+            return FAIL_AT(c, TL_LIMIT, "54000", tl__position_of(c, (int)t.start),
                            "the statement has more than %d tokens", TL_SQL_TOKENS_MAX);
         if (t.first == '(' || t.first == '[') {
             if (++brackets > TL_SQL_BRACKETS_MAX)
-                return FAIL_AT(c, TL_LIMIT, "54001", position_of(c, (int)t.start),
+                return FAIL_AT(c, TL_LIMIT, "54001", tl__position_of(c, (int)t.start),
                                "the statement nests more than %d brackets", TL_SQL_BRACKETS_MAX);
         } else if ((t.first == ')' || t.first == ']') && brackets > 0) {
             brackets--;
@@ -261,39 +226,38 @@ static enum tl_code check_shape(struct conv *c)
 }
 
 /* Where the keyword stands first at or after byte `from`: for refusing what has no location. */
-static int32_t keyword_position(const struct conv *c, const char *word, int from)
+int32_t tl__keyword_position(const struct conv *c, const char *word, int from)
 {
     struct lexer l = {(const uint8_t *)c->sql, c->sql_size, from > 0 ? (size_t)from : 0};
     struct token t;
     size_t size = strlen(word);
     while (next_token(&l, &t))
         if (t.first == 'a' && t.size == size && strncasecmp(c->sql + t.start, word, size) == 0)
-            return position_of(c, (int)t.start);
+            return tl__position_of(c, (int)t.start);
     return 0;
 }
 
-static int32_t first_token_position(const struct conv *c, int from)
+int32_t tl__first_token_position(const struct conv *c, int from)
 {
     struct lexer l = {(const uint8_t *)c->sql, c->sql_size, from > 0 ? (size_t)from : 0};
     struct token t;
-    return next_token(&l, &t) ? position_of(c, (int)t.start) : 0;
+    return next_token(&l, &t) ? tl__position_of(c, (int)t.start) : 0;
 }
 
 /* ---- small makers ---- */
 
-static const char *copy_string(struct conv *c, const char *s)
+const char *tl__copy_string(struct conv *c, const char *s)
 {
     return tl_arena_copy(c->arena, s, strlen(s), c->st);
 }
 
-static struct tl_ast *new_ast(struct conv *c, enum tl_ast_kind kind, int location,
-                              uint32_t arg_count)
+struct tl_ast *tl__new_ast(struct conv *c, enum tl_ast_kind kind, int location, uint32_t arg_count)
 {
     struct tl_ast *ast = tl_arena_calloc(c->arena, 1, sizeof(*ast), c->st);
     if (!ast)
         return NULL;
     ast->kind = (uint8_t)kind;
-    ast->position = position_of(c, location);
+    ast->position = tl__position_of(c, location);
     ast->arg_count = arg_count;
     if (arg_count > 0) {
         ast->args = tl_arena_calloc(c->arena, arg_count, sizeof(struct tl_ast *), c->st);
@@ -303,14 +267,11 @@ static struct tl_ast *new_ast(struct conv *c, enum tl_ast_kind kind, int locatio
     return ast;
 }
 
-static enum tl_code conv_expr(struct conv *c, const void *node, struct tl_ast **out);
-static enum tl_code conv_select(struct conv *c, const SelectStmt *s, struct tl_ast_select **out);
-
 /* Converts `list` into ast->args from index `first` on. */
-static enum tl_code conv_args(struct conv *c, const List *list, struct tl_ast *ast, uint32_t first)
+enum tl_code tl__conv_args(struct conv *c, const List *list, struct tl_ast *ast, uint32_t first)
 {
     for (uint32_t i = 0; i < LIST_COUNT(list); i++) {
-        enum tl_code rc = conv_expr(c, LIST_AT(list, i), &ast->args[first + i]);
+        enum tl_code rc = tl__conv_expr(c, LIST_AT(list, i), &ast->args[first + i]);
         if (rc)
             return rc;
     }
@@ -324,12 +285,12 @@ static enum tl_code conv_name(struct conv *c, const List *names, int location, c
     uint32_t count = LIST_COUNT(names);
     for (uint32_t i = 0; i < count; i++)
         if (nodeTag(LIST_AT(names, i)) != T_String)
-            return REFUSE(c, position_of(c, location), what);
+            return REFUSE(c, tl__position_of(c, location), what);
     if (count == 0 || count > 2 ||
         (count == 2 && strcmp(strVal(LIST_AT(names, 0)), "pg_catalog") != 0))
-        return FAIL_AT(c, TL_UNSUPPORTED, "0A000", position_of(c, location),
+        return FAIL_AT(c, TL_UNSUPPORTED, "0A000", tl__position_of(c, location),
                        "a schema-qualified %s is not supported", what);
-    *out = copy_string(c, strVal(LIST_AT(names, count - 1)));
+    *out = tl__copy_string(c, strVal(LIST_AT(names, count - 1)));
     return *out ? TL_OK : c->st->code;
 }
 
@@ -374,12 +335,12 @@ static enum tl_code conv_typmods(struct conv *c, const TypeName *t, int32_t mods
 {
     *count = LIST_COUNT(t->typmods);
     if (*count > 2)
-        return FAIL_AT(c, TL_INVALID, "22023", position_of(c, t->location),
+        return FAIL_AT(c, TL_INVALID, "22023", tl__position_of(c, t->location),
                        "invalid type modifier");
     for (uint32_t i = 0; i < *count; i++) {
         const A_Const *k = LIST_AT(t->typmods, i);
         if (nodeTag(k) != T_A_Const || k->isnull || nodeTag(&k->val) != T_Integer)
-            return FAIL_AT(c, TL_INVALID, "42601", position_of(c, t->location),
+            return FAIL_AT(c, TL_INVALID, "42601", tl__position_of(c, t->location),
                            "type modifiers must be integer constants");
         mods[i] = k->val.ival.ival;
     }
@@ -429,7 +390,7 @@ static enum tl_code conv_type_mods(struct conv *c, const TypeName *t, struct tl_
 
 static enum tl_code conv_type(struct conv *c, const TypeName *t, struct tl_ast_type *out)
 {
-    *out = (struct tl_ast_type){.position = position_of(c, t->location)};
+    *out = (struct tl_ast_type){.position = tl__position_of(c, t->location)};
     if (t->setof || t->pct_type)
         return REFUSE(c, out->position, "SETOF or %TYPE");
     bool array = LIST_COUNT(t->arrayBounds) > 0;
@@ -460,7 +421,7 @@ static enum tl_code conv_type(struct conv *c, const TypeName *t, struct tl_ast_t
 
 static enum tl_code conv_const(struct conv *c, const A_Const *k, struct tl_ast **out)
 {
-    struct tl_ast *ast = new_ast(c, TL_AST_NULL, k->location, 0);
+    struct tl_ast *ast = tl__new_ast(c, TL_AST_NULL, k->location, 0);
     if (!ast)
         return c->st->code;
     *out = ast;
@@ -498,7 +459,7 @@ static enum tl_code conv_const(struct conv *c, const A_Const *k, struct tl_ast *
     default:
         return REFUSE(c, ast->position, "a bit string");
     }
-    const char *copy = copy_string(c, text);
+    const char *copy = tl__copy_string(c, text);
     if (!copy)
         return c->st->code;
     ast->text = tl_slice_str(copy);
@@ -508,17 +469,19 @@ static enum tl_code conv_const(struct conv *c, const A_Const *k, struct tl_ast *
 static enum tl_code conv_column(struct conv *c, const ColumnRef *r, struct tl_ast **out)
 {
     uint32_t count = LIST_COUNT(r->fields);
-    struct tl_ast *ast = new_ast(c, TL_AST_COLUMN, r->location, 0);
+    struct tl_ast *ast = tl__new_ast(c, TL_AST_COLUMN, r->location, 0);
     if (!ast)
         return c->st->code;
-    if (count == 0 || count > 2)
-        return REFUSE(c, ast->position, "a column reference of more than two names");
+    if (count == 0 || count > 3)
+        return REFUSE(c, ast->position, "a column reference of more than three names");
     const Node *last = LIST_AT(r->fields, count - 1);
     if (nodeTag(last) == T_A_Star)
         ast->kind = TL_AST_STAR;
-    else if (!(ast->name = copy_string(c, strVal(last))))
+    else if (!(ast->name = tl__copy_string(c, strVal(last))))
         return c->st->code;
-    if (count == 2 && !(ast->qualifier = copy_string(c, strVal(LIST_AT(r->fields, 0)))))
+    if (count >= 2 && !(ast->qualifier = tl__copy_string(c, strVal(LIST_AT(r->fields, count - 2)))))
+        return c->st->code;
+    if (count == 3 && !(ast->schema = tl__copy_string(c, strVal(LIST_AT(r->fields, 0)))))
         return c->st->code;
     *out = ast;
     return TL_OK;
@@ -538,16 +501,16 @@ static enum tl_code conv_like(struct conv *c, const A_Expr *e, const char *op, s
             escape = LIST_AT(f->args, 1);
         }
     }
-    struct tl_ast *ast = new_ast(c, TL_AST_LIKE, e->location, escape ? 3 : 2);
+    struct tl_ast *ast = tl__new_ast(c, TL_AST_LIKE, e->location, escape ? 3 : 2);
     if (!ast)
         return c->st->code;
     ast->negated = op[0] == '!';
     ast->integer = e->kind == AEXPR_ILIKE;
-    enum tl_code rc = conv_expr(c, e->lexpr, &ast->args[0]);
+    enum tl_code rc = tl__conv_expr(c, e->lexpr, &ast->args[0]);
     if (!rc)
-        rc = conv_expr(c, pattern, &ast->args[1]);
+        rc = tl__conv_expr(c, pattern, &ast->args[1]);
     if (!rc && escape)
-        rc = conv_expr(c, escape, &ast->args[2]);
+        rc = tl__conv_expr(c, escape, &ast->args[2]);
     *out = ast;
     return rc;
 }
@@ -555,12 +518,12 @@ static enum tl_code conv_like(struct conv *c, const A_Expr *e, const char *op, s
 static enum tl_code conv_pair(struct conv *c, const A_Expr *e, enum tl_ast_kind kind,
                               struct tl_ast **out)
 {
-    struct tl_ast *ast = new_ast(c, kind, e->location, 2);
+    struct tl_ast *ast = tl__new_ast(c, kind, e->location, 2);
     if (!ast)
         return c->st->code;
-    enum tl_code rc = conv_expr(c, e->lexpr, &ast->args[0]);
+    enum tl_code rc = tl__conv_expr(c, e->lexpr, &ast->args[0]);
     if (!rc)
-        rc = conv_expr(c, e->rexpr, &ast->args[1]);
+        rc = tl__conv_expr(c, e->rexpr, &ast->args[1]);
     *out = ast;
     return rc;
 }
@@ -571,14 +534,14 @@ static enum tl_code conv_left_list(struct conv *c, const A_Expr *e, enum tl_ast_
 {
     const List *list = (const List *)e->rexpr;
     if (nodeTag(list) != T_List)
-        return REFUSE(c, position_of(c, e->location), "this form of IN");
-    struct tl_ast *ast = new_ast(c, kind, e->location, 1 + LIST_COUNT(list));
+        return REFUSE(c, tl__position_of(c, e->location), "this form of IN");
+    struct tl_ast *ast = tl__new_ast(c, kind, e->location, 1 + LIST_COUNT(list));
     if (!ast)
         return c->st->code;
     ast->negated = negated;
-    enum tl_code rc = conv_expr(c, e->lexpr, &ast->args[0]);
+    enum tl_code rc = tl__conv_expr(c, e->lexpr, &ast->args[0]);
     if (!rc)
-        rc = conv_args(c, list, ast, 1);
+        rc = tl__conv_args(c, list, ast, 1);
     *out = ast;
     return rc;
 }
@@ -586,15 +549,15 @@ static enum tl_code conv_left_list(struct conv *c, const A_Expr *e, enum tl_ast_
 static enum tl_code conv_operator(struct conv *c, const A_Expr *e, const char *op,
                                   struct tl_ast **out)
 {
-    struct tl_ast *ast = new_ast(c, TL_AST_OP, e->location, e->lexpr ? 2 : 1);
+    struct tl_ast *ast = tl__new_ast(c, TL_AST_OP, e->location, e->lexpr ? 2 : 1);
     if (!ast)
         return c->st->code;
     ast->name = op;
     enum tl_code rc = TL_OK;
     if (e->lexpr)
-        rc = conv_expr(c, e->lexpr, &ast->args[0]);
+        rc = tl__conv_expr(c, e->lexpr, &ast->args[0]);
     if (!rc && e->rexpr)
-        rc = conv_expr(c, e->rexpr, &ast->args[ast->arg_count - 1]);
+        rc = tl__conv_expr(c, e->rexpr, &ast->args[ast->arg_count - 1]);
     else if (!rc)
         rc = REFUSE(c, ast->position, "a postfix operator");
     *out = ast;
@@ -603,7 +566,7 @@ static enum tl_code conv_operator(struct conv *c, const A_Expr *e, const char *o
 
 static enum tl_code conv_a_expr(struct conv *c, const A_Expr *e, struct tl_ast **out)
 {
-    int32_t at = position_of(c, e->location);
+    int32_t at = tl__position_of(c, e->location);
     const char *op = NULL;
     enum tl_code rc = conv_name(c, e->name, e->location, "operator", &op);
     if (rc)
@@ -644,15 +607,15 @@ static enum tl_code conv_bool_expr(struct conv *c, const BoolExpr *e, struct tl_
     enum tl_ast_kind kind = e->boolop == AND_EXPR  ? TL_AST_AND
                             : e->boolop == OR_EXPR ? TL_AST_OR
                                                    : TL_AST_NOT;
-    struct tl_ast *ast = new_ast(c, kind, e->location, LIST_COUNT(e->args));
+    struct tl_ast *ast = tl__new_ast(c, kind, e->location, LIST_COUNT(e->args));
     if (!ast)
         return c->st->code;
     *out = ast;
-    return conv_args(c, e->args, ast, 0);
+    return tl__conv_args(c, e->args, ast, 0);
 }
 
-static enum tl_code conv_order(struct conv *c, const List *list, uint32_t *count,
-                               struct tl_ast_order **out)
+enum tl_code tl__conv_order(struct conv *c, const List *list, uint32_t *count,
+                            struct tl_ast_order **out)
 {
     uint32_t n = LIST_COUNT(list);
     struct tl_ast_order *order = tl_arena_calloc(c->arena, n ? n : 1, sizeof(*order), c->st);
@@ -661,12 +624,12 @@ static enum tl_code conv_order(struct conv *c, const List *list, uint32_t *count
     for (uint32_t i = 0; i < n; i++) {
         const SortBy *s = LIST_AT(list, i);
         if (s->sortby_dir == SORTBY_USING)
-            return REFUSE(c, position_of(c, s->location), "ORDER BY USING");
+            return REFUSE(c, tl__position_of(c, s->location), "ORDER BY USING");
         order[i].descending = s->sortby_dir == SORTBY_DESC;
         order[i].nulls_first = s->sortby_nulls == SORTBY_NULLS_DEFAULT
                                    ? order[i].descending
                                    : s->sortby_nulls == SORTBY_NULLS_FIRST;
-        enum tl_code rc = conv_expr(c, s->node, &order[i].expr);
+        enum tl_code rc = tl__conv_expr(c, s->node, &order[i].expr);
         if (rc)
             return rc;
         order[i].position = order[i].expr->position;
@@ -678,14 +641,12 @@ static enum tl_code conv_order(struct conv *c, const List *list, uint32_t *count
 
 static enum tl_code conv_call(struct conv *c, const FuncCall *f, struct tl_ast **out)
 {
-    struct tl_ast *ast = new_ast(c, TL_AST_CALL, f->location, LIST_COUNT(f->args));
+    struct tl_ast *ast = tl__new_ast(c, TL_AST_CALL, f->location, LIST_COUNT(f->args));
     if (!ast)
         return c->st->code;
     enum tl_code rc = conv_name(c, f->funcname, f->location, "function name", &ast->name);
     if (rc)
         return rc;
-    if (f->over)
-        return REFUSE(c, position_of(c, f->over->location), "a window function (OVER)");
     if (f->func_variadic)
         return REFUSE(c, ast->position, "VARIADIC");
     if (f->agg_order && !f->agg_within_group)
@@ -697,11 +658,13 @@ static enum tl_code conv_call(struct conv *c, const FuncCall *f, struct tl_ast *
     call->star = f->agg_star;
     call->distinct = f->agg_distinct;
     call->within_group = f->agg_within_group;
-    rc = conv_order(c, f->agg_order, &call->order_count, &call->order);
+    rc = tl__conv_order(c, f->agg_order, &call->order_count, &call->order);
     if (!rc && f->agg_filter)
-        rc = conv_expr(c, f->agg_filter, &call->filter);
+        rc = tl__conv_expr(c, f->agg_filter, &call->filter);
+    if (!rc && f->over)
+        rc = tl__conv_window(c, f->over, &call->over);
     if (!rc)
-        rc = conv_args(c, f->args, ast, 0);
+        rc = tl__conv_args(c, f->args, ast, 0);
     *out = ast;
     return rc;
 }
@@ -709,7 +672,7 @@ static enum tl_code conv_call(struct conv *c, const FuncCall *f, struct tl_ast *
 static enum tl_code conv_cast(struct conv *c, const TypeCast *t, struct tl_ast **out)
 {
     int location = t->location >= 0 ? t->location : t->typeName->location;
-    struct tl_ast *ast = new_ast(c, TL_AST_CAST, location, 1);
+    struct tl_ast *ast = tl__new_ast(c, TL_AST_CAST, location, 1);
     if (!ast)
         return c->st->code;
     ast->cast = tl_arena_calloc(c->arena, 1, sizeof(*ast->cast), c->st);
@@ -717,7 +680,7 @@ static enum tl_code conv_cast(struct conv *c, const TypeCast *t, struct tl_ast *
         return c->st->code;
     enum tl_code rc = conv_type(c, t->typeName, ast->cast);
     if (!rc)
-        rc = conv_expr(c, t->arg, &ast->args[0]);
+        rc = tl__conv_expr(c, t->arg, &ast->args[0]);
     *out = ast;
     return rc;
 }
@@ -725,20 +688,20 @@ static enum tl_code conv_cast(struct conv *c, const TypeCast *t, struct tl_ast *
 static enum tl_code conv_case(struct conv *c, const CaseExpr *e, struct tl_ast **out)
 {
     uint32_t whens = LIST_COUNT(e->args);
-    struct tl_ast *ast = new_ast(c, TL_AST_CASE, e->location, 2 * whens + 1);
+    struct tl_ast *ast = tl__new_ast(c, TL_AST_CASE, e->location, 2 * whens + 1);
     if (!ast)
         return c->st->code;
     enum tl_code rc = TL_OK;
     if (e->arg)
-        rc = conv_expr(c, e->arg, &ast->operand);
+        rc = tl__conv_expr(c, e->arg, &ast->operand);
     for (uint32_t i = 0; !rc && i < whens; i++) {
         const CaseWhen *w = LIST_AT(e->args, i);
-        rc = conv_expr(c, w->expr, &ast->args[2 * i]);
+        rc = tl__conv_expr(c, w->expr, &ast->args[2 * i]);
         if (!rc)
-            rc = conv_expr(c, w->result, &ast->args[2 * i + 1]);
+            rc = tl__conv_expr(c, w->result, &ast->args[2 * i + 1]);
     }
     if (!rc && e->defresult)
-        rc = conv_expr(c, e->defresult, &ast->args[2 * whens]);
+        rc = tl__conv_expr(c, e->defresult, &ast->args[2 * whens]);
     *out = ast;
     return rc;
 }
@@ -746,8 +709,8 @@ static enum tl_code conv_case(struct conv *c, const CaseExpr *e, struct tl_ast *
 static enum tl_code conv_value_function(struct conv *c, const SQLValueFunction *f,
                                         struct tl_ast **out)
 {
-    struct tl_ast *now = new_ast(c, TL_AST_CALL, f->location, 0);
-    struct tl_ast *ast = new_ast(c, TL_AST_CAST, f->location, 1);
+    struct tl_ast *now = tl__new_ast(c, TL_AST_CALL, f->location, 0);
+    struct tl_ast *ast = tl__new_ast(c, TL_AST_CAST, f->location, 1);
     if (!now || !ast || !(now->call = tl_arena_calloc(c->arena, 1, sizeof(*now->call), c->st)) ||
         !(ast->cast = tl_arena_calloc(c->arena, 1, sizeof(*ast->cast), c->st)))
         return c->st->code;
@@ -776,10 +739,10 @@ static enum tl_code conv_value_function(struct conv *c, const SQLValueFunction *
 
 static enum tl_code conv_indirection(struct conv *c, const A_Indirection *n, struct tl_ast **out)
 {
-    struct tl_ast *ast = new_ast(c, TL_AST_SUBSCRIPT, -1, 2);
+    struct tl_ast *ast = tl__new_ast(c, TL_AST_SUBSCRIPT, -1, 2);
     if (!ast)
         return c->st->code;
-    enum tl_code rc = conv_expr(c, n->arg, &ast->args[0]);
+    enum tl_code rc = tl__conv_expr(c, n->arg, &ast->args[0]);
     if (rc)
         return rc;
     ast->position = ast->args[0]->position;
@@ -789,7 +752,7 @@ static enum tl_code conv_indirection(struct conv *c, const A_Indirection *n, str
     if (i->is_slice || !i->uidx)
         return REFUSE(c, ast->position, "an array slice");
     *out = ast;
-    return conv_expr(c, i->uidx, &ast->args[1]);
+    return tl__conv_expr(c, i->uidx, &ast->args[1]);
 }
 
 static enum tl_code conv_is(struct conv *c, const void *node, struct tl_ast **out)
@@ -798,14 +761,14 @@ static enum tl_code conv_is(struct conv *c, const void *node, struct tl_ast **ou
     const Expr *arg;
     if (nodeTag(node) == T_NullTest) {
         const NullTest *t = node;
-        ast = new_ast(c, TL_AST_IS_NULL, t->location, 1);
+        ast = tl__new_ast(c, TL_AST_IS_NULL, t->location, 1);
         if (!ast)
             return c->st->code;
         ast->negated = t->nulltesttype == IS_NOT_NULL;
         arg = t->arg;
     } else {
         const BooleanTest *t = node;
-        ast = new_ast(c, TL_AST_IS_BOOL, t->location, 1);
+        ast = tl__new_ast(c, TL_AST_IS_BOOL, t->location, 1);
         if (!ast)
             return c->st->code;
         ast->integer = t->booltesttype == IS_TRUE || t->booltesttype == IS_NOT_TRUE     ? 1
@@ -816,22 +779,22 @@ static enum tl_code conv_is(struct conv *c, const void *node, struct tl_ast **ou
         arg = t->arg;
     }
     *out = ast;
-    return conv_expr(c, arg, &ast->args[0]);
+    return tl__conv_expr(c, arg, &ast->args[0]);
 }
 
 static enum tl_code conv_list_node(struct conv *c, enum tl_ast_kind kind, const List *args,
                                    int location, struct tl_ast **out)
 {
-    struct tl_ast *ast = new_ast(c, kind, location, LIST_COUNT(args));
+    struct tl_ast *ast = tl__new_ast(c, kind, location, LIST_COUNT(args));
     if (!ast)
         return c->st->code;
     *out = ast;
-    return conv_args(c, args, ast, 0);
+    return tl__conv_args(c, args, ast, 0);
 }
 
 static enum tl_code conv_param(struct conv *c, const ParamRef *p, struct tl_ast **out)
 {
-    struct tl_ast *ast = new_ast(c, TL_AST_PARAM, p->location, 0);
+    struct tl_ast *ast = tl__new_ast(c, TL_AST_PARAM, p->location, 0);
     if (!ast)
         return c->st->code;
     if (c->sql[p->location < 0 ? 0 : p->location] == '?')
@@ -846,29 +809,70 @@ static enum tl_code conv_param(struct conv *c, const ParamRef *p, struct tl_ast 
     return TL_OK;
 }
 
+static enum tl_code conv_sublink(struct conv *c, const SubLink *s, struct tl_ast **out)
+{
+    static const uint8_t kinds[] = {
+        [EXISTS_SUBLINK] = TL_SUBLINK_EXISTS, [ALL_SUBLINK] = TL_SUBLINK_ALL,
+        [ANY_SUBLINK] = TL_SUBLINK_ANY,       [EXPR_SUBLINK] = TL_SUBLINK_SCALAR,
+        [ARRAY_SUBLINK] = TL_SUBLINK_ARRAY,
+    };
+    struct tl_ast *ast = tl__new_ast(c, TL_AST_SUBLINK, s->location, s->testexpr ? 1 : 0);
+    if (!ast)
+        return c->st->code;
+    if (s->subLinkType == ROWCOMPARE_SUBLINK || s->subLinkType == MULTIEXPR_SUBLINK)
+        return REFUSE(c, ast->position, "a comparison of a row with a subquery");
+    ast->integer = kinds[s->subLinkType];
+    ast->name = "=";
+    enum tl_code rc = TL_OK;
+    if (s->testexpr)
+        rc = tl__conv_expr(c, s->testexpr, &ast->args[0]);
+    if (!rc && s->operName)
+        rc = conv_name(c, s->operName, s->location, "operator", &ast->name);
+    if (!rc)
+        rc = tl__conv_select(c, (const SelectStmt *)s->subselect, &ast->select);
+    *out = ast;
+    return rc;
+}
+
+static enum tl_code conv_grouping_set(struct conv *c, const GroupingSet *g, struct tl_ast **out)
+{
+    struct tl_ast *ast = tl__new_ast(c, TL_AST_SETS, g->location, LIST_COUNT(g->content));
+    if (!ast)
+        return c->st->code;
+    switch (g->kind) {
+    case GROUPING_SET_EMPTY:
+        ast->integer = TL_SETS_EMPTY;
+        break;
+    case GROUPING_SET_ROLLUP:
+        ast->integer = TL_SETS_ROLLUP;
+        break;
+    case GROUPING_SET_CUBE:
+        ast->integer = TL_SETS_CUBE;
+        break;
+    case GROUPING_SET_SETS:
+        ast->integer = TL_SETS_LIST;
+        break;
+    default:
+        return REFUSE(c, ast->position, "this form of GROUP BY");
+    }
+    *out = ast;
+    return tl__conv_args(c, g->content, ast, 0);
+}
+
 static enum tl_code refuse_node(struct conv *c, const Node *n)
 {
     switch (nodeTag(n)) {
-    case T_SubLink:
-        return REFUSE(c, position_of(c, ((const SubLink *)n)->location),
-                      "a subquery within an expression");
-    case T_RowExpr:
-        return REFUSE(c, position_of(c, ((const RowExpr *)n)->location), "a row expression");
     case T_A_ArrayExpr:
-        return REFUSE(c, position_of(c, ((const A_ArrayExpr *)n)->location), "an array");
+        return REFUSE(c, tl__position_of(c, ((const A_ArrayExpr *)n)->location), "an array");
     case T_CollateClause:
-        return REFUSE(c, position_of(c, ((const CollateClause *)n)->location), "COLLATE");
-    case T_GroupingFunc:
-        return REFUSE(c, position_of(c, ((const GroupingFunc *)n)->location), "GROUPING");
-    case T_GroupingSet:
-        return REFUSE(c, position_of(c, ((const GroupingSet *)n)->location),
-                      "GROUPING SETS, ROLLUP or CUBE");
+        return REFUSE(c, tl__position_of(c, ((const CollateClause *)n)->location), "COLLATE");
     case T_SetToDefault:
-        return REFUSE(c, position_of(c, ((const SetToDefault *)n)->location), "DEFAULT");
+        return REFUSE(c, tl__position_of(c, ((const SetToDefault *)n)->location), "DEFAULT");
     case T_NamedArgExpr:
-        return REFUSE(c, position_of(c, ((const NamedArgExpr *)n)->location), "a named argument");
+        return REFUSE(c, tl__position_of(c, ((const NamedArgExpr *)n)->location),
+                      "a named argument");
     case T_XmlExpr:
-        return REFUSE(c, position_of(c, ((const XmlExpr *)n)->location), "XML");
+        return REFUSE(c, tl__position_of(c, ((const XmlExpr *)n)->location), "XML");
     default:
         return REFUSE(c, 0, "this expression");
     }
@@ -909,12 +913,39 @@ static enum tl_code conv_expr_node(struct conv *c, const void *node, struct tl_a
         return conv_value_function(c, node, out);
     case T_A_Indirection:
         return conv_indirection(c, node, out);
+    case T_SubLink:
+        return conv_sublink(c, node, out);
+    case T_RowExpr: {
+        const RowExpr *e = node;
+        return conv_list_node(c, TL_AST_ROW, e->args, e->location, out);
+    }
+    case T_GroupingFunc: {
+        const GroupingFunc *e = node;
+        return conv_list_node(c, TL_AST_GROUPING, e->args, e->location, out);
+    }
+    case T_GroupingSet:
+        return conv_grouping_set(c, node, out);
     default:
         return refuse_node(c, node);
     }
 }
 
-static enum tl_code conv_expr(struct conv *c, const void *node, struct tl_ast **out)
+enum tl_code tl__conv_list(struct conv *c, const List *list, uint32_t *count, struct tl_ast ***out)
+{
+    uint32_t n = LIST_COUNT(list);
+    *out = tl_arena_calloc(c->arena, n ? n : 1, sizeof(struct tl_ast *), c->st);
+    if (!*out)
+        return c->st->code;
+    *count = n;
+    for (uint32_t i = 0; i < n; i++) {
+        enum tl_code rc = tl__conv_expr(c, LIST_AT(list, i), &(*out)[i]);
+        if (rc)
+            return rc;
+    }
+    return TL_OK;
+}
+
+enum tl_code tl__conv_expr(struct conv *c, const void *node, struct tl_ast **out)
 {
     if (!node)
         return FAIL_AT(c, TL_INVALID, "42601", 0, "an expression is missing");
@@ -927,222 +958,6 @@ static enum tl_code conv_expr(struct conv *c, const void *node, struct tl_ast **
     return rc;
 }
 
-/* ---- SELECT ---- */
-
-/* The location of the first target: the nearest known place of a construct without its own. */
-static int select_location(const SelectStmt *s)
-{
-    const List *targets = s->targetList;
-    if (LIST_COUNT(targets) == 0)
-        return -1;
-    return ((const ResTarget *)LIST_AT(targets, 0))->location;
-}
-
-static enum tl_code conv_alias(struct conv *c, const Alias *a, int32_t at, const char **out)
-{
-    if (!a)
-        return TL_OK;
-    if (LIST_COUNT(a->colnames) > 0)
-        return REFUSE(c, at, "a list of column aliases");
-    *out = copy_string(c, a->aliasname);
-    return *out ? TL_OK : c->st->code;
-}
-
-/* A table's name; the schema may be left out or be public. */
-static enum tl_code conv_relation(struct conv *c, const RangeVar *r, const char **name,
-                                  int32_t *position)
-{
-    *position = position_of(c, r->location);
-    if (r->catalogname)
-        return REFUSE(c, *position, "a database name before a table");
-    if (r->schemaname && strcmp(r->schemaname, "public") != 0)
-        return FAIL_AT(c, TL_NOT_FOUND, "42P01", *position, "relation \"%s.%s\" does not exist",
-                       r->schemaname, r->relname);
-    if (r->relpersistence != 'p')
-        return REFUSE(c, *position, "a temporary or unlogged table");
-    *name = copy_string(c, r->relname);
-    return *name ? TL_OK : c->st->code;
-}
-
-static int32_t from_item_position(const struct conv *c, const Node *n)
-{
-    for (uint32_t i = 0; n && i < TL_SQL_DEPTH_MAX; i++) {
-        switch (nodeTag(n)) {
-        case T_RangeVar:
-            return position_of(c, ((const RangeVar *)n)->location);
-        case T_RangeSubselect: {
-            const SelectStmt *s = (const SelectStmt *)((const RangeSubselect *)n)->subquery;
-            return position_of(c, select_location(s));
-        }
-        case T_JoinExpr:
-            n = ((const JoinExpr *)n)->rarg;
-            continue;
-        case T_RangeTableSample:
-            return position_of(c, ((const RangeTableSample *)n)->location);
-        default:
-            return 0;
-        }
-    }
-    return 0;
-}
-
-static enum tl_code conv_from(struct conv *c, const SelectStmt *s, struct tl_ast_select *out)
-{
-    uint32_t count = LIST_COUNT(s->fromClause);
-    if (count == 0)
-        return TL_OK;
-    if (count > 1)
-        return REFUSE(c, from_item_position(c, LIST_AT(s->fromClause, 1)),
-                      "a join (more than one table in FROM)");
-    const Node *n = LIST_AT(s->fromClause, 0);
-    switch (nodeTag(n)) {
-    case T_RangeVar: {
-        const RangeVar *r = (const RangeVar *)n;
-        out->from = TL_FROM_TABLE;
-        enum tl_code rc = conv_relation(c, r, &out->table_name, &out->from_position);
-        if (!rc && !r->inh)
-            return REFUSE(c, out->from_position, "FROM ONLY");
-        return rc ? rc : conv_alias(c, r->alias, out->from_position, &out->alias);
-    }
-    case T_RangeSubselect: {
-        const RangeSubselect *r = (const RangeSubselect *)n;
-        out->from = TL_FROM_SUBQUERY;
-        out->from_position = from_item_position(c, n);
-        if (r->lateral)
-            return REFUSE(c, keyword_position(c, "lateral", 0), "LATERAL");
-        if (!r->alias)
-            return FAIL_AT(c, TL_INVALID, "42601", out->from_position,
-                           "subquery in FROM must have an alias");
-        enum tl_code rc = conv_alias(c, r->alias, out->from_position, &out->alias);
-        return rc ? rc : conv_select(c, (const SelectStmt *)r->subquery, &out->subquery);
-    }
-    case T_JoinExpr:
-        return REFUSE(c, from_item_position(c, n), "a join");
-    case T_RangeTableSample:
-        return REFUSE(c, from_item_position(c, n), "TABLESAMPLE");
-    case T_RangeFunction:
-        return REFUSE(c, keyword_position(c, "from", select_location(s)), "a function in FROM");
-    default:
-        return REFUSE(c, keyword_position(c, "from", select_location(s)), "this form of FROM");
-    }
-}
-
-static enum tl_code conv_targets(struct conv *c, const SelectStmt *s, struct tl_ast_select *out)
-{
-    uint32_t count = LIST_COUNT(s->targetList);
-    if (count == 0)
-        return REFUSE(c, keyword_position(c, "select", 0), "SELECT without columns");
-    if (count > TL_SQL_TARGETS_MAX)
-        return FAIL_AT(c, TL_LIMIT, "54011", 0, "target lists can have at most %d entries",
-                       TL_SQL_TARGETS_MAX);
-    out->targets = tl_arena_calloc(c->arena, count, sizeof(*out->targets), c->st);
-    if (!out->targets)
-        return c->st->code;
-    out->target_count = count;
-    for (uint32_t i = 0; i < count; i++) {
-        const ResTarget *t = LIST_AT(s->targetList, i);
-        if (t->name && !(out->targets[i].alias = copy_string(c, t->name)))
-            return c->st->code;
-        enum tl_code rc = conv_expr(c, t->val, &out->targets[i].expr);
-        if (rc)
-            return rc;
-    }
-    return TL_OK;
-}
-
-/* What stands in a SELECT that we do not do. */
-static enum tl_code refuse_clauses(struct conv *c, const SelectStmt *s)
-{
-    int from = select_location(s);
-    if (s->withClause)
-        return REFUSE(c, position_of(c, s->withClause->location),
-                      "WITH (a common table expression)");
-    if (s->op == SETOP_UNION)
-        return REFUSE(c, keyword_position(c, "union", 0), "UNION");
-    if (s->op == SETOP_INTERSECT)
-        return REFUSE(c, keyword_position(c, "intersect", 0), "INTERSECT");
-    if (s->op != SETOP_NONE)
-        return REFUSE(c, keyword_position(c, "except", 0), "EXCEPT");
-    if (s->valuesLists)
-        return REFUSE(c, keyword_position(c, "values", 0), "VALUES");
-    if (s->intoClause)
-        return REFUSE(c, keyword_position(c, "into", from), "SELECT INTO");
-    if (s->windowClause)
-        return REFUSE(c, keyword_position(c, "window", from), "WINDOW");
-    if (s->lockingClause)
-        return REFUSE(c, keyword_position(c, "for", from), "FOR UPDATE or FOR SHARE");
-    if (s->groupDistinct)
-        return REFUSE(c, keyword_position(c, "group", from), "GROUP BY DISTINCT");
-    if ((int)s->limitOption == LIB_LIMIT_WITH_TIES)
-        return REFUSE(c, keyword_position(c, "ties", from), "FETCH FIRST … WITH TIES");
-    return TL_OK;
-}
-
-static enum tl_code conv_distinct(struct conv *c, const SelectStmt *s, struct tl_ast_select *out)
-{
-    if (!s->distinctClause)
-        return TL_OK;
-    out->distinct = true;
-    out->distinct_position = keyword_position(c, "distinct", 0);
-    if (LIST_AT(s->distinctClause, 0) != NULL)
-        return REFUSE(c, out->distinct_position, "DISTINCT ON");
-    return TL_OK;
-}
-
-static enum tl_code conv_optional(struct conv *c, const void *node, struct tl_ast **out)
-{
-    return node ? conv_expr(c, node, out) : TL_OK;
-}
-
-static enum tl_code conv_select_body(struct conv *c, const SelectStmt *s, struct tl_ast_select *out)
-{
-    enum tl_code rc = refuse_clauses(c, s);
-    if (!rc)
-        rc = conv_distinct(c, s, out);
-    if (!rc)
-        rc = conv_targets(c, s, out);
-    if (!rc)
-        rc = conv_from(c, s, out);
-    if (!rc)
-        rc = conv_optional(c, s->whereClause, &out->where);
-    if (rc)
-        return rc;
-    out->group_count = LIST_COUNT(s->groupClause);
-    if (out->group_count > 0) {
-        out->group = tl_arena_calloc(c->arena, out->group_count, sizeof(struct tl_ast *), c->st);
-        if (!out->group)
-            return c->st->code;
-    }
-    for (uint32_t i = 0; !rc && i < out->group_count; i++)
-        rc = conv_expr(c, LIST_AT(s->groupClause, i), &out->group[i]);
-    if (!rc)
-        rc = conv_optional(c, s->havingClause, &out->having);
-    if (!rc)
-        rc = conv_order(c, s->sortClause, &out->order_count, &out->order);
-    if (!rc)
-        rc = conv_optional(c, s->limitCount, &out->limit);
-    if (!rc)
-        rc = conv_optional(c, s->limitOffset, &out->offset);
-    return rc;
-}
-
-static enum tl_code conv_select(struct conv *c, const SelectStmt *s, struct tl_ast_select **out)
-{
-    if (nodeTag(s) != T_SelectStmt)
-        return REFUSE(c, 0, "this kind of subquery");
-    struct tl_ast_select *select = tl_arena_calloc(c->arena, 1, sizeof(*select), c->st);
-    if (!select)
-        return c->st->code;
-    if (c->selects >= TL_SQL_SUBQUERIES_MAX)
-        return FAIL_AT(c, TL_LIMIT, "54001", position_of(c, select_location(s)),
-                       "subqueries are nested more than %d deep", TL_SQL_SUBQUERIES_MAX);
-    c->selects++;
-    enum tl_code rc = conv_select_body(c, s, select);
-    c->selects--;
-    *out = select;
-    return rc;
-}
-
 /* ---- the other statements ---- */
 
 static enum tl_code conv_explain(struct conv *c, const ExplainStmt *s, struct tl_ast_statement *out)
@@ -1150,7 +965,7 @@ static enum tl_code conv_explain(struct conv *c, const ExplainStmt *s, struct tl
     out->kind = TL_STMT_EXPLAIN;
     for (uint32_t i = 0; i < LIST_COUNT(s->options); i++) {
         const DefElem *d = LIST_AT(s->options, i);
-        int32_t at = position_of(c, d->location);
+        int32_t at = tl__position_of(c, d->location);
         if (strcmp(d->defname, "analyze") != 0)
             return FAIL_AT(c, TL_UNSUPPORTED, "0A000", at, "EXPLAIN option %s is not supported",
                            d->defname);
@@ -1166,31 +981,31 @@ static enum tl_code conv_explain(struct conv *c, const ExplainStmt *s, struct tl
             return FAIL_AT(c, TL_INVALID, "22023", at, "analyze requires a Boolean value");
     }
     if (nodeTag(s->query) != T_SelectStmt)
-        return REFUSE(c, first_token_position(c, 0), "EXPLAIN of anything but SELECT");
-    return conv_select(c, (const SelectStmt *)s->query, &out->select);
+        return REFUSE(c, tl__first_token_position(c, 0), "EXPLAIN of anything but SELECT");
+    return tl__conv_select(c, (const SelectStmt *)s->query, &out->select);
 }
 
 static enum tl_code conv_column_def(struct conv *c, const ColumnDef *d, struct tl_ast_column *out)
 {
-    out->position = position_of(c, d->location);
+    out->position = tl__position_of(c, d->location);
     if (d->compression || d->raw_default || d->identity || d->identitySequence || d->generated ||
         d->fdwoptions || d->storage)
         return REFUSE(c, out->position, "this property of a column");
     if (d->collClause)
-        return REFUSE(c, position_of(c, d->collClause->location), "COLLATE");
-    out->name = copy_string(c, d->colname);
+        return REFUSE(c, tl__position_of(c, d->collClause->location), "COLLATE");
+    out->name = tl__copy_string(c, d->colname);
     if (!out->name)
         return c->st->code;
     bool said_null = false;
     for (uint32_t i = 0; i < LIST_COUNT(d->constraints); i++) {
         const Constraint *k = LIST_AT(d->constraints, i);
         if (k->contype != CONSTR_NOTNULL && k->contype != CONSTR_NULL)
-            return REFUSE(c, position_of(c, k->location),
+            return REFUSE(c, tl__position_of(c, k->location),
                           "a column constraint or default other than NOT NULL");
         out->not_null = out->not_null || k->contype == CONSTR_NOTNULL;
         said_null = said_null || k->contype == CONSTR_NULL;
         if (out->not_null && said_null)
-            return FAIL_AT(c, TL_INVALID, "42601", position_of(c, k->location),
+            return FAIL_AT(c, TL_INVALID, "42601", tl__position_of(c, k->location),
                            "conflicting NULL/NOT NULL declarations for column \"%s\"", out->name);
     }
     if (!d->typeName)
@@ -1204,7 +1019,7 @@ static enum tl_code conv_table_options(struct conv *c, const List *options, bool
 {
     for (uint32_t i = 0; i < LIST_COUNT(options); i++) {
         const DefElem *d = LIST_AT(options, i);
-        int32_t at = position_of(c, d->location);
+        int32_t at = tl__position_of(c, d->location);
         if (!d->defnamespace || strcmp(d->defnamespace, "tally") != 0 ||
             strcmp(d->defname, "partition_rows") != 0)
             return FAIL_AT(c, TL_INVALID, "22023", at,
@@ -1227,15 +1042,16 @@ static enum tl_code conv_table_options(struct conv *c, const List *options, bool
 static enum tl_code conv_create(struct conv *c, const CreateStmt *s, struct tl_ast_statement *out)
 {
     out->kind = TL_STMT_CREATE_TABLE;
-    enum tl_code rc = conv_relation(c, s->relation, &out->table_name, &out->table_position);
+    enum tl_code rc =
+        tl__conv_relation(c, s->relation, NULL, &out->table_name, &out->table_position);
     if (rc)
         return rc;
     if (s->inhRelations)
-        return REFUSE(c, keyword_position(c, "inherits", 0), "INHERITS");
+        return REFUSE(c, tl__keyword_position(c, "inherits", 0), "INHERITS");
     if (s->partbound || s->partspec)
-        return REFUSE(c, keyword_position(c, "partition", 0), "PARTITION");
+        return REFUSE(c, tl__keyword_position(c, "partition", 0), "PARTITION");
     if (s->ofTypename)
-        return REFUSE(c, keyword_position(c, "of", 0), "CREATE TABLE OF");
+        return REFUSE(c, tl__keyword_position(c, "of", 0), "CREATE TABLE OF");
     rc = conv_table_options(c, s->options, false, out);
     if (rc)
         return rc;
@@ -1253,10 +1069,10 @@ static enum tl_code conv_create(struct conv *c, const CreateStmt *s, struct tl_a
     for (uint32_t i = 0; i < out->column_count; i++) {
         const Node *n = LIST_AT(s->tableElts, i);
         if (nodeTag(n) == T_Constraint)
-            return REFUSE(c, position_of(c, ((const Constraint *)n)->location),
+            return REFUSE(c, tl__position_of(c, ((const Constraint *)n)->location),
                           "a table constraint");
         if (nodeTag(n) != T_ColumnDef)
-            return REFUSE(c, keyword_position(c, "like", 0), "CREATE TABLE (LIKE …)");
+            return REFUSE(c, tl__keyword_position(c, "like", 0), "CREATE TABLE (LIKE …)");
         rc = conv_column_def(c, (const ColumnDef *)n, &out->columns[i]);
         if (rc)
             return rc;
@@ -1269,12 +1085,13 @@ static enum tl_code conv_alter(struct conv *c, const AlterTableStmt *s,
 {
     out->kind = TL_STMT_ADD_COLUMN;
     if (s->objtype != OBJECT_TABLE)
-        return REFUSE(c, first_token_position(c, 0), "ALTER of anything but a table");
-    enum tl_code rc = conv_relation(c, s->relation, &out->table_name, &out->table_position);
+        return REFUSE(c, tl__first_token_position(c, 0), "ALTER of anything but a table");
+    enum tl_code rc =
+        tl__conv_relation(c, s->relation, NULL, &out->table_name, &out->table_position);
     if (rc)
         return rc;
     if (s->missing_ok)
-        return REFUSE(c, keyword_position(c, "if", 0), "ALTER TABLE IF EXISTS");
+        return REFUSE(c, tl__keyword_position(c, "if", 0), "ALTER TABLE IF EXISTS");
     if (!s->relation->inh)
         return REFUSE(c, out->table_position, "ALTER TABLE ONLY");
     const AlterTableCmd *cmd = LIST_AT(s->cmds, 0);
@@ -1301,7 +1118,7 @@ static enum tl_code conv_create_view(struct conv *c, const CreateTableAsStmt *s,
 {
     const IntoClause *into = s->into;
     out->kind = TL_STMT_CREATE_ROLLUP;
-    enum tl_code rc = conv_relation(c, into->rel, &out->table_name, &out->table_position);
+    enum tl_code rc = tl__conv_relation(c, into->rel, NULL, &out->table_name, &out->table_position);
     if (rc)
         return rc;
     if (into->colNames)
@@ -1309,14 +1126,14 @@ static enum tl_code conv_create_view(struct conv *c, const CreateTableAsStmt *s,
     if (into->accessMethod || into->tableSpaceName || into->onCommit != ONCOMMIT_NOOP)
         return REFUSE(c, out->table_position, "this option of a materialized view");
     if (into->skipData)
-        return REFUSE(c, keyword_position(c, "no", 0), "WITH NO DATA");
+        return REFUSE(c, tl__keyword_position(c, "no", 0), "WITH NO DATA");
     bool rollup = false;
     for (uint32_t i = 0; i < LIST_COUNT(into->options); i++) {
         const DefElem *d = LIST_AT(into->options, i);
         bool on = !d->arg || (nodeTag(d->arg) == T_String && strcmp(strVal(d->arg), "true") == 0);
         if (!d->defnamespace || strcmp(d->defnamespace, "tally") != 0 ||
             strcmp(d->defname, "rollup") != 0 || !on)
-            return FAIL_AT(c, TL_INVALID, "22023", position_of(c, d->location),
+            return FAIL_AT(c, TL_INVALID, "22023", tl__position_of(c, d->location),
                            "the only option of a materialized view is tally.rollup");
         rollup = true;
     }
@@ -1327,7 +1144,7 @@ static enum tl_code conv_create_view(struct conv *c, const CreateTableAsStmt *s,
     if (nodeTag(s->query) != T_SelectStmt)
         return REFUSE(c, at, "a materialized view of anything but SELECT");
     out->if_not_exists = s->if_not_exists;
-    return conv_select(c, (const SelectStmt *)s->query, &out->select);
+    return tl__conv_select(c, (const SelectStmt *)s->query, &out->select);
 }
 
 static enum tl_code conv_drop(struct conv *c, const DropStmt *s, int32_t at,
@@ -1337,7 +1154,7 @@ static enum tl_code conv_drop(struct conv *c, const DropStmt *s, int32_t at,
     if (s->removeType != OBJECT_MATVIEW)
         return REFUSE(c, at, "DROP of anything but a materialized view");
     if (s->behavior != DROP_RESTRICT)
-        return REFUSE(c, keyword_position(c, "cascade", 0), "CASCADE");
+        return REFUSE(c, tl__keyword_position(c, "cascade", 0), "CASCADE");
     if (LIST_COUNT(s->objects) != 1)
         return REFUSE(c, at, "DROP of several views at once");
     const List *names = LIST_AT(s->objects, 0);
@@ -1347,8 +1164,8 @@ static enum tl_code conv_drop(struct conv *c, const DropStmt *s, int32_t at,
         return FAIL_AT(c, TL_NOT_FOUND, "42P01", at, "materialized view \"%s\" does not exist",
                        name);
     out->if_exists = s->missing_ok;
-    out->table_position = keyword_position(c, name, 0);
-    out->table_name = copy_string(c, name);
+    out->table_position = tl__keyword_position(c, name, 0);
+    out->table_name = tl__copy_string(c, name);
     return out->table_name ? TL_OK : c->st->code;
 }
 
@@ -1390,11 +1207,11 @@ static const struct {
 
 static enum tl_code conv_statement(struct conv *c, const RawStmt *raw, struct tl_ast_statement *out)
 {
-    int32_t at = first_token_position(c, raw->stmt_location);
+    int32_t at = tl__first_token_position(c, raw->stmt_location);
     switch (nodeTag(raw->stmt)) {
     case T_SelectStmt:
         out->kind = TL_STMT_SELECT;
-        return conv_select(c, (const SelectStmt *)raw->stmt, &out->select);
+        return tl__conv_select(c, (const SelectStmt *)raw->stmt, &out->select);
     case T_ExplainStmt:
         return conv_explain(c, (const ExplainStmt *)raw->stmt, out);
     case T_CreateStmt:
@@ -1454,7 +1271,7 @@ enum tl_code tl_sql_parse(struct tl_slice sql, size_t bytes_max, struct tl_arena
         rc = FAIL_AT(&c, TL_INVALID, "42601", 0, "the statement is empty");
     } else if (LIST_COUNT(raw.tree) > 1) {
         const RawStmt *second = LIST_AT(raw.tree, 1);
-        rc = FAIL_AT(&c, TL_INVALID, "42601", first_token_position(&c, second->stmt_location),
+        rc = FAIL_AT(&c, TL_INVALID, "42601", tl__first_token_position(&c, second->stmt_location),
                      "only one statement is allowed");
     } else {
         rc = conv_statement(&c, LIST_AT(raw.tree, 0), &statement);

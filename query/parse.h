@@ -29,6 +29,9 @@ enum {
     TL_SQL_SUBQUERIES_MAX = 32, /* nesting of SELECTs */
     TL_SQL_PARAMS_MAX = 65535,  /* what the PostgreSQL protocol can carry */
     TL_SQL_TARGETS_MAX = 1664,  /* PostgreSQL's MaxTupleAttributeNumber */
+    TL_SQL_RELATIONS_MAX = 64,  /* tables and subqueries of one FROM */
+    TL_SQL_VALUES_MAX = 65536,  /* rows of one VALUES */
+    TL_SQL_SETS_MAX = 4096,     /* grouping sets of one SELECT, as PostgreSQL has it */
     TL_PARTITION_ROWS_MAX = 1000000000
 };
 
@@ -39,7 +42,7 @@ enum tl_ast_kind {
     TL_AST_NUMBER, /* text: digits with a point, an exponent, or too many of them */
     TL_AST_STRING, /* text; its type comes from what it meets */
     TL_AST_PARAM,  /* integer: the n of $n, from 1 */
-    TL_AST_COLUMN, /* name, qualifier or NULL */
+    TL_AST_COLUMN, /* name, qualifier or NULL, schema or NULL */
     TL_AST_STAR,   /* qualifier or NULL; in target lists only */
     TL_AST_OP,     /* name; one or two args */
     TL_AST_AND,    /* two or more args */
@@ -58,8 +61,22 @@ enum tl_ast_kind {
     TL_AST_NULLIF,
     TL_AST_GREATEST,
     TL_AST_LEAST,
-    TL_AST_SUBSCRIPT /* args[0][args[1]] */
+    TL_AST_SUBSCRIPT, /* args[0][args[1]] */
+    TL_AST_SUBLINK,   /* integer: enum tl_ast_sublink; select; args[0], name: of ANY and ALL */
+    TL_AST_ROW,       /* (args) */
+    TL_AST_GROUPING,  /* GROUPING(args) */
+    TL_AST_SETS       /* in GROUP BY: integer: enum tl_ast_sets; args */
 };
+
+enum tl_ast_sublink {
+    TL_SUBLINK_SCALAR, /* (SELECT …) */
+    TL_SUBLINK_EXISTS,
+    TL_SUBLINK_ANY, /* args[0] name ANY (SELECT …); IN is = ANY */
+    TL_SUBLINK_ALL,
+    TL_SUBLINK_ARRAY /* ARRAY(SELECT …) */
+};
+
+enum tl_ast_sets { TL_SETS_EMPTY, TL_SETS_ROLLUP, TL_SETS_CUBE, TL_SETS_LIST };
 
 /* A type as it was written. */
 struct tl_ast_type {
@@ -78,6 +95,37 @@ struct tl_ast_order {
     int32_t position;
 };
 
+enum tl_frame_mode { TL_FRAME_RANGE, TL_FRAME_ROWS, TL_FRAME_GROUPS };
+enum tl_frame_bound {
+    TL_FRAME_UNBOUNDED_PRECEDING,
+    TL_FRAME_PRECEDING, /* by an offset */
+    TL_FRAME_CURRENT_ROW,
+    TL_FRAME_FOLLOWING, /* by an offset */
+    TL_FRAME_UNBOUNDED_FOLLOWING
+};
+enum tl_frame_exclude {
+    TL_FRAME_EXCLUDE_NONE,
+    TL_FRAME_EXCLUDE_CURRENT_ROW,
+    TL_FRAME_EXCLUDE_GROUP,
+    TL_FRAME_EXCLUDE_TIES
+};
+
+/* OVER (…), or an entry of WINDOW. */
+struct tl_ast_window {
+    const char *name; /* in WINDOW: what it is called; OVER name: that name */
+    const char *base; /* OVER (base …) */
+    uint32_t partition_count;
+    struct tl_ast **partition;
+    uint32_t order_count;
+    struct tl_ast_order *order;
+    bool framed;        /* a frame was written */
+    uint8_t mode;       /* enum tl_frame_mode */
+    uint8_t start, end; /* enum tl_frame_bound */
+    uint8_t exclude;    /* enum tl_frame_exclude */
+    struct tl_ast *start_offset, *end_offset;
+    int32_t position;
+};
+
 /* What a call may carry besides its arguments. */
 struct tl_ast_call {
     bool star;         /* count(*) */
@@ -86,6 +134,7 @@ struct tl_ast_call {
     struct tl_ast *filter;
     uint32_t order_count;
     struct tl_ast_order *order;
+    struct tl_ast_window *over; /* NULL: no window function */
 };
 
 struct tl_ast {
@@ -96,12 +145,14 @@ struct tl_ast {
     struct tl_ast **args;
     const char *name;
     const char *qualifier;
-    const char *label; /* what a column of it is called when `name` does not say: current_date */
+    const char *schema; /* before the qualifier */
+    const char *label;  /* what a column of it is called when `name` does not say: current_date */
     int64_t integer;
     struct tl_slice text;
-    struct tl_ast *operand;   /* CASE */
-    struct tl_ast_type *cast; /* CAST */
-    struct tl_ast_call *call; /* CALL */
+    struct tl_ast *operand;       /* CASE */
+    struct tl_ast_type *cast;     /* CAST */
+    struct tl_ast_call *call;     /* CALL */
+    struct tl_ast_select *select; /* SUBLINK */
 };
 
 struct tl_ast_target {
@@ -109,22 +160,73 @@ struct tl_ast_target {
     const char *alias; /* NULL: named after the expression */
 };
 
-enum tl_ast_from { TL_FROM_NONE, TL_FROM_TABLE, TL_FROM_SUBQUERY };
+enum tl_ast_from_kind { TL_FROM_TABLE, TL_FROM_SUBQUERY, TL_FROM_FUNCTION, TL_FROM_JOIN };
+enum tl_ast_join { TL_AST_JOIN_INNER, TL_AST_JOIN_LEFT, TL_AST_JOIN_RIGHT, TL_AST_JOIN_FULL };
 
+/* One thing in FROM. */
+struct tl_ast_from {
+    uint8_t kind; /* enum tl_ast_from_kind */
+    int32_t position;
+    const char *alias; /* NULL: none */
+    uint32_t column_alias_count;
+    const char **column_aliases;
+    bool lateral;
+    /* TABLE: a table, a view or a name of WITH */
+    const char *schema; /* NULL: by the search path */
+    const char *table_name;
+    /* SUBQUERY */
+    struct tl_ast_select *subquery;
+    /* FUNCTION */
+    struct tl_ast *call;
+    bool ordinality;
+    /* JOIN */
+    uint8_t join; /* enum tl_ast_join; CROSS JOIN is INNER without a condition */
+    bool natural;
+    struct tl_ast_from *left, *right;
+    uint32_t using_count;
+    const char **using_names;
+    struct tl_ast *on;
+};
+
+enum tl_ast_set_op { TL_SET_NONE, TL_SET_UNION, TL_SET_INTERSECT, TL_SET_EXCEPT };
+enum tl_ast_materialize { TL_CTE_DEFAULT, TL_CTE_ALWAYS, TL_CTE_NEVER };
+
+struct tl_ast_cte {
+    const char *name;
+    uint32_t column_alias_count;
+    const char **column_aliases;
+    uint8_t materialize; /* enum tl_ast_materialize */
+    struct tl_ast_select *select;
+    int32_t position;
+};
+
+/* SELECT, VALUES, or two of these with UNION, INTERSECT or EXCEPT between them. */
 struct tl_ast_select {
+    int32_t position; /* of its first target; 0 unknown */
+    uint32_t cte_count;
+    struct tl_ast_cte *ctes;
+    bool recursive; /* WITH RECURSIVE */
+    uint8_t set_op; /* enum tl_ast_set_op */
+    bool set_all;
+    struct tl_ast_select *left, *right; /* of a set operation */
+    uint32_t value_row_count;           /* VALUES */
+    uint32_t value_column_count;
+    struct tl_ast ***value_rows;
     bool distinct;
     int32_t distinct_position;
+    uint32_t distinct_on_count; /* DISTINCT ON */
+    struct tl_ast **distinct_on;
     uint32_t target_count;
     struct tl_ast_target *targets;
-    uint8_t from; /* enum tl_ast_from */
-    const char *table_name;
-    const char *alias; /* of the table or the subquery; NULL: none */
-    int32_t from_position;
-    struct tl_ast_select *subquery;
+    uint32_t from_count;
+    struct tl_ast_from **from;
     struct tl_ast *where;
     uint32_t group_count;
     struct tl_ast **group;
+    bool group_distinct; /* GROUP BY DISTINCT */
     struct tl_ast *having;
+    uint32_t window_count;
+    struct tl_ast_window **windows;
     uint32_t order_count;
     struct tl_ast_order *order;
     struct tl_ast *limit;  /* NULL: all */

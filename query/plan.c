@@ -103,7 +103,7 @@ static enum tl_code bind_set_options(struct tl__binder *b, const struct tl_ast_s
 
 static enum tl_code bind_add_column(struct tl__binder *b, const struct tl_ast_statement *s)
 {
-    const struct tl_table_info *table = b->catalog->vtab->table(b->catalog, s->table_name);
+    const struct tl_table_info *table = b->catalog->vtab->table(b->catalog, NULL, s->table_name);
     const struct tl_ast_column *c = &s->columns[0];
     if (!table)
         return TL__BIND_FAIL(b, TL_NOT_FOUND, "42P01", s->table_position,
@@ -125,7 +125,7 @@ static enum tl_code bind_add_column(struct tl__binder *b, const struct tl_ast_st
 
 static enum tl_code bind_drop_view(struct tl__binder *b, const struct tl_ast_statement *s)
 {
-    const struct tl_table_info *table = b->catalog->vtab->table(b->catalog, s->table_name);
+    const struct tl_table_info *table = b->catalog->vtab->table(b->catalog, NULL, s->table_name);
     if (!table && !s->if_exists)
         return TL__BIND_FAIL(b, TL_NOT_FOUND, "42P01", s->table_position,
                              "materialized view \"%s\" does not exist", s->table_name);

@@ -11,7 +11,12 @@
  * CASE WHEN x <> 0 THEN 1/x END never divides by zero.
  *
  * Columns of a node: each node produces a list of columns (types in `types`); a TL_EXPR_COLUMN of
- * its parent is an index into that list.
+ * its parent is an index into that list. A node with two inputs (JOIN) sees the columns of `child`
+ * and after them those of `right`.
+ *
+ * Slots: parameters from param_count on are not the client's. A slot is set by an init plan (a
+ * subquery without references to what is around it, run once before the rest) or by an APPLY
+ * (for each of its rows), and is as constant as a parameter for whatever reads it.
  *
  * Ownership  all in the plan's arena; tl_plan_free frees it whole.
  * Threads    read-only after tl_plan_new: any.
@@ -29,7 +34,7 @@ struct tl_rollup_def; /* query/rollup.h */
 enum tl_expr_kind {
     TL_EXPR_COLUMN,   /* column `index` of the child node */
     TL_EXPR_CONST,    /* `value`, CONST shape, count 1 */
-    TL_EXPR_PARAM,    /* $n: `index` from 0 */
+    TL_EXPR_PARAM,    /* $n: `index` from 0; from the plan's param_count on a slot */
     TL_EXPR_CALL,     /* function(args); operators and casts are functions too */
     TL_EXPR_AND,      /* args, three-valued */
     TL_EXPR_OR,       /* args, three-valued */
@@ -89,8 +94,39 @@ enum tl_node_kind {
     TL_NODE_AGGREGATE, /* columns = group keys, then aggregates; no keys: exactly one row */
     TL_NODE_DISTINCT,  /* all columns of the child */
     TL_NODE_SORT,      /* by keys; with limit >= 0 it need keep only offset + limit rows */
-    TL_NODE_LIMIT
+    TL_NODE_LIMIT,
+    TL_NODE_JOIN,      /* child (streamed) and right (kept, by its hashed keys); see below */
+    TL_NODE_APPLY,     /* child; for each row the subplan `right`, by the values of its slots */
+    TL_NODE_APPEND,    /* the rows of all inputs, one after the other */
+    TL_NODE_REPEAT,    /* child's rows as often as its last column says, without that column */
+    TL_NODE_OTHERWISE, /* inputs[0], or inputs[1] when that has no row */
+    TL_NODE_VALUES,    /* row_count rows of column_count exprs without columns */
+    TL_NODE_TABLE_FUNCTION, /* rows of a function over args without columns */
+    TL_NODE_CTE,            /* rows of `right`, computed once per run however many read them */
+    TL_NODE_FIRST,  /* of sorted rows the first of each run of equal first key_count columns */
+    TL_NODE_EXPAND, /* each row once per grouping set, with the other keys NULL */
+    TL_NODE_WINDOW  /* columns of the child, then the window functions */
 };
+
+enum tl_join_kind {
+    TL_JOIN_INNER,
+    TL_JOIN_LEFT,  /* rows of child without a partner too, right's columns NULL */
+    TL_JOIN_RIGHT, /* rows of right without a partner too */
+    TL_JOIN_FULL,  /* both */
+    TL_JOIN_SEMI,  /* rows of child that have a partner */
+    TL_JOIN_ANTI,  /* rows of child that have none */
+    TL_JOIN_MARK   /* rows of child, and after them a BOOLEAN: IN's true, false or NULL */
+};
+
+enum tl_apply_kind {
+    TL_APPLY_SCALAR, /* child's columns and the one value of the subplan; two rows: 21000 */
+    TL_APPLY_EXISTS, /* child's columns and whether the subplan has a row */
+    TL_APPLY_ANY,    /* child's columns and the OR over the subplan's one BOOLEAN column */
+    TL_APPLY_CROSS,  /* child's row beside each row of the subplan */
+    TL_APPLY_LEFT    /* the same; beside NULLs when there is none */
+};
+
+enum tl_table_function { TL_TABLE_GENERATE_SERIES };
 
 /* What the planner pushed into a scan. Bounds are expressions without columns (constants,
  * parameters, now()), evaluated when the plan is opened; the executor makes the
@@ -103,9 +139,42 @@ struct tl_scan_bound {
     struct tl_expr **values; /* of the column's type */
 };
 
+/* A window function, or an aggregate over a frame. */
+enum tl_window_kind {
+    TL_WIN_ROW_NUMBER,
+    TL_WIN_RANK,
+    TL_WIN_DENSE_RANK,
+    TL_WIN_PERCENT_RANK,
+    TL_WIN_CUME_DIST,
+    TL_WIN_NTILE,
+    TL_WIN_LAG,
+    TL_WIN_LEAD,
+    TL_WIN_FIRST_VALUE,
+    TL_WIN_LAST_VALUE,
+    TL_WIN_NTH_VALUE,
+    TL_WIN_AGGREGATE
+};
+
+struct tl_window_function {
+    uint8_t kind; /* enum tl_window_kind */
+    struct tl_type type;
+    uint32_t arg_count;
+    struct tl_expr *args[3];       /* over the child's columns; lag, lead: value, offset, default */
+    struct tl_aggregate aggregate; /* AGGREGATE */
+};
+
+/* Rows that a frame holds; the numbers are those of enum tl_frame_… in query/parse.h. */
+struct tl_window_frame {
+    uint8_t mode, start, end, exclude;
+    struct tl_expr *start_offset, *end_offset; /* without columns, or NULL */
+};
+
 struct tl_plan_node {
     uint8_t kind; /* enum tl_node_kind */
     struct tl_plan_node *child;
+    struct tl_plan_node *right; /* JOIN, APPLY, CTE */
+    uint32_t input_count;       /* APPEND, OTHERWISE */
+    struct tl_plan_node **inputs;
     uint32_t column_count;
     struct tl_type *types; /* of the columns this node produces */
 
@@ -145,6 +214,55 @@ struct tl_plan_node {
     /* LIMIT; in SORT a hint. BIGINT expressions without columns, or NULL */
     struct tl_expr *limit;
     struct tl_expr *offset;
+
+    /* JOIN: keys are equal pair by pair; left_keys over child's columns, right_keys over right's
+     * own. Partners must satisfy `residual` (over both) too. Emits column emit[i] of both. */
+    uint8_t join; /* enum tl_join_kind */
+    uint32_t join_key_count;
+    struct tl_expr **left_keys, **right_keys;
+    struct tl_expr *residual; /* NULL: none */
+    uint32_t emit_count;
+    uint32_t *emit;
+
+    /* APPLY: slots[i] is set to apply_args[i], over child's columns, before `right` runs */
+    uint8_t apply; /* enum tl_apply_kind */
+    uint32_t slot_count;
+    uint32_t *slots; /* index of a parameter */
+    struct tl_expr **apply_args;
+
+    /* VALUES, TABLE_FUNCTION */
+    uint32_t row_count;
+    struct tl_expr ***rows;
+    uint8_t table_function; /* enum tl_table_function */
+    uint32_t arg_count;
+    struct tl_expr **args;
+    bool ordinality; /* a last column counts the rows */
+
+    /* CTE */
+    uint32_t cte; /* number within the plan */
+    const char *cte_name;
+
+    /* EXPAND: columns of the child, then keys, then the number of the set (BIGINT) */
+    uint32_t set_count;
+    uint64_t *sets; /* of each: which keys it groups by, words of 64 bits */
+    uint32_t set_words;
+
+    /* WINDOW: exprs over the child's columns */
+    uint32_t partition_count;
+    struct tl_expr **partition;
+    uint32_t window_key_count;
+    struct tl_expr **window_keys;
+    struct tl_sort_key *window_order; /* its `column` counts window_keys */
+    struct tl_window_frame frame;
+    uint32_t window_count;
+    struct tl_window_function *windows;
+};
+
+/* A subquery that is run once, before the plan's root: sets a slot. */
+struct tl_init_plan {
+    uint32_t slot;
+    uint8_t apply; /* TL_APPLY_SCALAR or TL_APPLY_EXISTS */
+    struct tl_plan_node *root;
 };
 
 enum tl_statement_kind {
@@ -178,7 +296,13 @@ struct tl_plan {
     uint32_t param_count;
     struct tl_type *param_types; /* inferred from context; TEXT where nothing says more */
     struct tl_plan_node *root;   /* SELECT, EXPLAIN */
-    bool analyze;                /* EXPLAIN ANALYZE */
+    uint32_t slot_count;         /* parameters from param_count on */
+    struct tl_type *slot_types;
+    uint32_t init_count; /* in the order in which they are run */
+    struct tl_init_plan *inits;
+    uint32_t cte_count;
+    struct tl_plan_node **ctes; /* the subplans of CTE nodes, by number */
+    bool analyze;               /* EXPLAIN ANALYZE */
 
     /* DDL: executed by the engine */
     const char *table_name;

@@ -244,6 +244,21 @@ static void print_aggregate(struct printer *p, const struct tl_aggregate *a,
 static void print_column(struct printer *p, const struct tl_plan_node *n, uint32_t index,
                          bool inner)
 {
+    while (n && (n->kind == TL_NODE_JOIN || n->kind == TL_NODE_APPLY)) {
+        if (n->kind == TL_NODE_JOIN && index < n->emit_count)
+            index = n->emit[index];
+        uint32_t lefts = n->child->column_count;
+        if (index >= lefts &&
+            (n->kind == TL_NODE_JOIN ? n->join == TL_JOIN_MARK : n->apply <= TL_APPLY_ANY)) {
+            put(p, "(subquery)");
+            return;
+        }
+        n = index < lefts ? n->child : n->right;
+        index -= index < lefts ? 0 : lefts;
+        while (n && (n->kind == TL_NODE_FILTER || n->kind == TL_NODE_SORT ||
+                     n->kind == TL_NODE_LIMIT || n->kind == TL_NODE_DISTINCT))
+            n = n->child;
+    }
     while (n && (n->kind == TL_NODE_FILTER || n->kind == TL_NODE_DISTINCT ||
                  n->kind == TL_NODE_SORT || n->kind == TL_NODE_LIMIT))
         n = n->child;
@@ -262,6 +277,10 @@ static void print_column(struct printer *p, const struct tl_plan_node *n, uint32
         print_expr(p, n->keys[index], n->child, inner);
     } else if (n->kind == TL_NODE_AGGREGATE) {
         print_aggregate(p, &n->aggregates[index - n->key_count], n->child);
+    } else if (n->kind == TL_NODE_JOIN || n->kind == TL_NODE_APPLY) {
+        print_column(p, n, index, inner); /* below a filter */
+    } else {
+        tl_buffer_printf(p->out, "column %" PRIu32, index + 1);
     }
 }
 
@@ -279,7 +298,10 @@ static void print_expr(struct printer *p, const struct tl_expr *e, const struct 
         print_const(p, e);
         break;
     case TL_EXPR_PARAM:
-        tl_buffer_printf(p->out, "$%" PRIu32, e->index + 1);
+        if (e->index < p->plan->param_count)
+            tl_buffer_printf(p->out, "$%" PRIu32, e->index + 1);
+        else
+            tl_buffer_printf(p->out, "(subquery %" PRIu32 ")", e->index - p->plan->param_count + 1);
         break;
     case TL_EXPR_CALL:
         print_call(p, e, child, inner);
@@ -436,6 +458,53 @@ static void print_limit(struct printer *p, const struct tl_plan_node *n, uint32_
     put(p, "\n");
 }
 
+static void print_join(struct printer *p, const struct tl_plan_node *n, uint32_t indent)
+{
+    static const char *const names[] = {
+        [TL_JOIN_INNER] = "Hash Join",       [TL_JOIN_LEFT] = "Hash Left Join",
+        [TL_JOIN_RIGHT] = "Hash Right Join", [TL_JOIN_FULL] = "Hash Full Join",
+        [TL_JOIN_SEMI] = "Hash Semi Join",   [TL_JOIN_ANTI] = "Hash Anti Join",
+        [TL_JOIN_MARK] = "Hash Mark Join",
+    };
+    put(p, n->join == TL_JOIN_INNER && n->join_key_count == 0 ? "Cross Join" : names[n->join]);
+    put(p, "\n");
+    if (n->join_key_count > 0) {
+        start_line(p, indent, "Equal: ");
+        for (uint32_t i = 0; i < n->join_key_count; i++) {
+            put(p, i > 0 ? " AND " : "");
+            print_expr(p, n->left_keys[i], n->child, true);
+            put(p, " = ");
+            print_expr(p, n->right_keys[i], n->right, true);
+        }
+        put(p, "\n");
+    }
+    if (n->residual) {
+        struct tl_plan_node both = *n; /* its columns are those of both sides */
+        both.emit_count = 0;
+        start_line(p, indent, "Condition: ");
+        print_expr(p, n->residual, &both, false);
+        put(p, "\n");
+    }
+}
+
+static void print_apply(struct printer *p, const struct tl_plan_node *n, uint32_t indent)
+{
+    static const char *const names[] = {
+        [TL_APPLY_SCALAR] = "one value", [TL_APPLY_EXISTS] = "exists", [TL_APPLY_ANY] = "any",
+        [TL_APPLY_CROSS] = "cross",      [TL_APPLY_LEFT] = "left",
+    };
+    put(p, "For Each Row: ");
+    put(p, names[n->apply]);
+    put(p, "\n");
+    for (uint32_t i = 0; i < n->slot_count; i++) {
+        start_line(p, indent, "");
+        tl_buffer_printf(p->out,
+                         "(subquery %" PRIu32 "): ", n->slots[i] - p->plan->param_count + 1);
+        print_expr(p, n->apply_args[i], n->child, false);
+        put(p, "\n");
+    }
+}
+
 static void print_node(struct printer *p, const struct tl_plan_node *n, uint32_t indent)
 {
     switch ((enum tl_node_kind)n->kind) {
@@ -463,7 +532,61 @@ static void print_node(struct printer *p, const struct tl_plan_node *n, uint32_t
     case TL_NODE_LIMIT:
         print_limit(p, n, indent);
         break;
+    case TL_NODE_JOIN:
+        print_join(p, n, indent);
+        break;
+    case TL_NODE_APPLY:
+        print_apply(p, n, indent);
+        break;
+    case TL_NODE_APPEND:
+        put(p, "Append\n");
+        break;
+    case TL_NODE_REPEAT:
+        put(p, "Repeat\n");
+        break;
+    case TL_NODE_OTHERWISE:
+        put(p, "Otherwise\n");
+        break;
+    case TL_NODE_VALUES:
+        tl_buffer_printf(p->out, "Values: %" PRIu32 " rows\n", n->row_count);
+        break;
+    case TL_NODE_TABLE_FUNCTION:
+        put(p, "Function generate_series(");
+        print_list(p, n->args, n->arg_count, NULL);
+        put(p, ")\n");
+        break;
+    case TL_NODE_CTE:
+        put(p, "With ");
+        put_name(p, n->cte_name);
+        put(p, "\n");
+        break;
+    case TL_NODE_FIRST:
+        put(p, "First of Each\n");
+        break;
+    case TL_NODE_EXPAND:
+        tl_buffer_printf(p->out, "Grouping Sets: %" PRIu32 "\n", n->set_count);
+        break;
+    case TL_NODE_WINDOW:
+        put(p, "Window\n");
+        break;
     }
+}
+
+static void print_tree(struct printer *p, const struct tl_plan_node *n, uint32_t level,
+                       const char *label, tl_plan_note *note, void *arg)
+{
+    uint32_t indent = level * 6 + 2;
+    if (!n || p->out->failed)
+        return;
+    if (level > 0)
+        start_line(p, indent - 6, label);
+    print_node(p, n, indent);
+    if (note)
+        note(arg, n, indent, p->out);
+    print_tree(p, n->child, level + 1, "->  ", note, arg);
+    print_tree(p, n->right, level + 1, "->  ", note, arg);
+    for (uint32_t i = 0; i < n->input_count; i++)
+        print_tree(p, n->inputs[i], level + 1, "->  ", note, arg);
 }
 
 void tl_plan_print_nodes(const struct tl_plan *plan, tl_plan_note *note, void *arg,
@@ -471,15 +594,16 @@ void tl_plan_print_nodes(const struct tl_plan *plan, tl_plan_note *note, void *a
 {
     struct printer p = {.out = out, .plan = plan};
     tl_arena_init(&p.arena, NULL, 4096);
-    uint32_t level = 0;
-    for (const struct tl_plan_node *n = plan->root; n && !out->failed; n = n->child, level++) {
-        uint32_t indent = level * 6 + 2;
-        if (level > 0)
-            start_line(&p, indent - 6, "->  ");
-        print_node(&p, n, indent);
-        if (note)
-            note(arg, n, indent, out);
+    for (uint32_t i = 0; i < plan->cte_count; i++) {
+        tl_buffer_printf(out, "With %" PRIu32 "\n", i + 1);
+        print_tree(&p, plan->ctes[i], 1, "->  ", note, arg);
     }
+    for (uint32_t i = 0; i < plan->init_count; i++) {
+        tl_buffer_printf(out, "Once: subquery %" PRIu32 "\n",
+                         plan->inits[i].slot - plan->param_count + 1);
+        print_tree(&p, plan->inits[i].root, 1, "->  ", note, arg);
+    }
+    print_tree(&p, plan->root, 0, "", note, arg);
     tl_arena_deinit(&p.arena);
 }
 

@@ -253,6 +253,28 @@ static bool simple_condition(struct tl__binder *b, struct tl_expr *e, struct sim
     return false;
 }
 
+bool tl__simple_condition(struct tl__binder *b, struct tl_expr *e, uint32_t *code, bool *strict)
+{
+    struct simple s = {0};
+    enum tl_code rc;
+    if (!simple_condition(b, e, &s, &rc) || rc)
+        return false;
+    *code = s.column->index;
+    *strict = s.op != TL_PRED_IS_NULL;
+    return true;
+}
+
+enum tl_code tl__split(struct tl__binder *b, struct tl_expr *where, struct tl_expr ***list,
+                       uint32_t *count, bool *never)
+{
+    struct conjuncts c = {.b = b};
+    enum tl_code rc = where ? split(&c, where) : TL_OK;
+    *list = c.list;
+    *count = c.count;
+    *never = c.never;
+    return rc;
+}
+
 /* The next text after all that start with `prefix`: its last byte that can be raised, raised. The
  * result need not be UTF-8 in general; bytes are raised only within ASCII so that it is. */
 static bool text_after(struct tl__binder *b, struct tl_slice prefix, struct tl_expr **out)
@@ -358,8 +380,8 @@ static enum tl_code add_filter(struct tl__binder *b, struct tl_plan_node *child,
     return TL_OK;
 }
 
-static enum tl_code no_rows(struct tl__binder *b, struct tl_plan_node *child,
-                            struct tl_plan_node **out)
+enum tl_code tl__no_rows(struct tl__binder *b, struct tl_plan_node *child,
+                         struct tl_plan_node **out)
 {
     int64_t none = 0;
     struct tl_plan_node *n = tl__node_new(b, TL_NODE_LIMIT, child);
@@ -408,7 +430,7 @@ enum tl_code tl__push_where(struct tl__binder *b, struct tl__scope *scope,
     if (kept > 0)
         rc = add_filter(b, child, c.list, bound, kept, out);
     if (!rc && c.never)
-        rc = no_rows(b, *out, out);
+        rc = tl__no_rows(b, *out, out);
     return rc;
 }
 
@@ -458,7 +480,8 @@ static void pass_types_up(struct tl_plan_node *n, const struct tl_plan_node *sca
     if (n == scan)
         return;
     pass_types_up(n->child, scan);
-    if (n->kind == TL_NODE_PROJECT || n->kind == TL_NODE_AGGREGATE)
+    if (n->kind != TL_NODE_FILTER && n->kind != TL_NODE_DISTINCT && n->kind != TL_NODE_SORT &&
+        n->kind != TL_NODE_LIMIT)
         return;
     n->types = n->child->types;
     n->column_count = n->child->column_count;
@@ -470,21 +493,16 @@ static void renumber_bounds(struct tl_scan_bound *bounds, uint32_t count, const 
         bounds[i].column = place[bounds[i].column];
 }
 
-enum tl_code tl__finish_scan(struct tl__binder *b, struct tl__scope *scope,
-                             struct tl_plan_node *scan, struct tl_plan_node *top)
+/* The scan's columns are those that are used, in their order. */
+static enum tl_code set_columns(struct tl__binder *b, const struct tl__scope *scope,
+                                struct tl_plan_node *scan, const bool *used, uint32_t *place)
 {
     uint32_t count = scope->scan_count ? scope->scan_count : 1;
-    bool *used = tl_arena_calloc(b->scratch, count, sizeof(*used), b->st);
-    uint32_t *place = tl_arena_calloc(b->scratch, count, sizeof(*place), b->st);
     scan->scan_columns = tl_arena_calloc(b->arena, count, sizeof(*scan->scan_columns), b->st);
     scan->scan_names = tl_arena_calloc(b->arena, count, sizeof(char *), b->st);
     scan->types = tl_arena_calloc(b->arena, count, sizeof(*scan->types), b->st);
-    if (!used || !place || !scan->scan_columns || !scan->scan_names || !scan->types)
+    if (!scan->scan_columns || !scan->scan_names || !scan->types)
         return b->st->code;
-    bool sees = true;
-    mark_readers(top, scan, used, &sees);
-    tl_assert(!sees); /* something above the scan makes its own columns */
-
     uint32_t n = 0;
     for (uint32_t i = 0; i < scope->scan_count; i++) {
         const struct tl__scan_ref *ref = &scope->scan[i];
@@ -506,11 +524,67 @@ enum tl_code tl__finish_scan(struct tl__binder *b, struct tl__scope *scope,
         n++;
     }
     scan->column_count = n;
-    for (uint32_t i = 0; i < scope->ref_count; i++)
-        scope->refs[i]->index = place[scope->refs[i]->index];
     renumber_bounds(scan->bounds, scan->bound_count, place);
     renumber_bounds(scan->ts_bounds, scan->ts_bound_count, place);
     renumber_bounds(scan->merchant_bounds, scan->merchant_bound_count, place);
+    return TL_OK;
+}
+
+static enum tl_code new_places(struct tl__binder *b, const struct tl__scope *scope, bool **used,
+                               uint32_t **place)
+{
+    uint32_t count = scope->scan_count ? scope->scan_count : 1;
+    if (used)
+        *used = tl_arena_calloc(b->scratch, count, sizeof(**used), b->st);
+    *place = tl_arena_calloc(b->scratch, count, sizeof(**place), b->st);
+    return (!used || *used) && *place ? TL_OK : b->st->code;
+}
+
+enum tl_code tl__finish_scan(struct tl__binder *b, struct tl__scope *scope,
+                             struct tl_plan_node *scan, struct tl_plan_node *top)
+{
+    bool *used;
+    uint32_t *place;
+    enum tl_code rc = new_places(b, scope, &used, &place);
+    if (rc)
+        return rc;
+    bool sees = true;
+    mark_readers(top, scan, used, &sees);
+    tl_assert(!sees); /* something above the scan makes its own columns */
+    rc = set_columns(b, scope, scan, used, place);
+    if (rc)
+        return rc;
+    for (uint32_t i = 0; i < scope->ref_count; i++)
+        scope->refs[i]->index = place[scope->refs[i]->index];
     pass_types_up(top, scan);
+    return TL_OK;
+}
+
+static void renumber(struct tl_expr *e, const uint32_t *place)
+{
+    if (e->kind == TL_EXPR_COLUMN)
+        e->index = place[e->index];
+    for (uint32_t i = 0; i < e->arg_count; i++)
+        renumber(e->args[i], place);
+}
+
+enum tl_code tl__finish_inner_scan(struct tl__binder *b, struct tl__scope *scope,
+                                   struct tl_plan_node *scan, struct tl_plan_node *filter,
+                                   bool *used, uint32_t **place)
+{
+    enum tl_code rc = new_places(b, scope, NULL, place);
+    for (struct tl_plan_node *n = filter; !rc; n = n->child) {
+        mark_node(n, used);
+        if (n == scan)
+            break;
+    }
+    if (!rc)
+        rc = set_columns(b, scope, scan, used, *place);
+    if (rc)
+        return rc;
+    for (struct tl_plan_node *n = filter; n != scan; n = n->child)
+        for (uint32_t i = 0; i < n->conjunct_count; i++)
+            renumber(n->conjuncts[i], *place);
+    pass_types_up(filter, scan);
     return TL_OK;
 }

@@ -1,7 +1,7 @@
 /*
  * One SELECT -> nodes, innermost first:
  *
- *     SCAN | a subquery | ONE_ROW  ->  FILTER (WHERE)  ->  AGGREGATE  ->  FILTER (HAVING)
+ *     SCAN | a subquery | joins | ONE_ROW  ->  FILTER (WHERE)  ->  AGGREGATE  ->  FILTER (HAVING)
  *       ->  PROJECT  ->  DISTINCT  ->  SORT  ->  LIMIT  ->  PROJECT (drops what only ORDER BY saw)
  *
  * Nodes that would do nothing are left out. Expressions are bound over the columns of FROM; when
@@ -28,15 +28,14 @@ struct sort_item {
     bool nulls_first;
 };
 
-struct select {
+struct tl__select {
     struct tl__block block;
     const struct tl_ast_select *ast;
     uint32_t target_count, target_capacity, visible_count;
     struct target *targets;
+    struct tl_output_column *outputs;
     uint32_t key_count;
     struct tl_expr **keys;
-    uint32_t view_count;                       /* subqueries folded in */
-    struct tl_expr *view_where[TL__VIEWS_MAX]; /* their conditions; NULL: none */
     struct tl_expr *where;
     struct tl_expr *having;
     uint32_t sort_count;
@@ -61,193 +60,33 @@ struct tl_plan_node *tl__node_new(struct tl__binder *b, enum tl_node_kind kind,
     return n;
 }
 
-static enum tl_code set_types(struct tl__binder *b, struct tl_plan_node *n, uint32_t count)
+enum tl_code tl__set_types(struct tl__binder *b, struct tl_plan_node *n, uint32_t count)
 {
     n->column_count = count;
     n->types = tl_arena_calloc(b->arena, count ? count : 1, sizeof(*n->types), b->st);
     return n->types ? TL_OK : b->st->code;
 }
 
-/* ---- FROM ---- */
-
-/* Nodes of an expression, up to `max` + 1; an aggregate counts as too many. */
-static uint32_t ast_size(const struct tl_ast *ast, uint32_t max)
-{
-    if (!ast)
-        return 0;
-    if (ast->kind == TL_AST_CALL && tl__is_aggregate_name(ast->name))
-        return max + 1;
-    uint32_t size = 1 + ast_size(ast->operand, max);
-    for (uint32_t i = 0; i < ast->arg_count && size <= max; i++)
-        size += ast_size(ast->args[i], max);
-    return size;
-}
-
-/* Whether the subquery gives a row for a row of one table, and nothing more. */
-static bool is_view(const struct tl_ast_select *ast, uint32_t level)
-{
-    if (ast->distinct || ast->group_count > 0 || ast->having || ast->order_count > 0 ||
-        ast->limit || ast->offset || level == TL__VIEWS_MAX)
-        return false;
-    for (uint32_t i = 0; i < ast->target_count; i++)
-        if (ast_size(ast->targets[i].expr, TL__VIEW_NODES_MAX) > TL__VIEW_NODES_MAX)
-            return false;
-    return ast->from == TL_FROM_TABLE ||
-           (ast->from == TL_FROM_SUBQUERY && is_view(ast->subquery, level + 1));
-}
-
-static enum tl_code open_table(struct tl__binder *b, struct select *s,
-                               const struct tl_ast_select *ast, struct tl_plan_node **out)
-{
-    struct tl__scope *scope = &s->block.scope;
-    scope->table = b->catalog->vtab->table(b->catalog, ast->table_name);
-    if (!scope->table)
-        return TL__BIND_FAIL(b, TL_NOT_FOUND, "42P01", ast->from_position,
-                             "relation \"%s\" does not exist", ast->table_name);
-    scope->qualifier = ast->alias ? ast->alias : ast->table_name;
-    *out = tl__node_new(b, TL_NODE_SCAN, NULL);
-    if (!*out)
-        return b->st->code;
-    (*out)->table_name = tl__keep(b, scope->table->name);
-    (*out)->table_id = scope->table->id;
-    return (*out)->table_name ? TL_OK : b->st->code;
-}
-
-static bool star_hides(const struct tl__scope *scope, uint32_t column)
-{
-    return !scope->view && scope->table && scope->table->columns[column].type.kind == TL_PROPS;
-}
-
-static enum tl_code check_star(struct tl__binder *b, const struct tl__scope *scope,
-                               const struct tl_ast_target *t)
-{
-    const struct tl_ast *ast = t->expr;
-    const char *qualifier = tl__scope_qualifier(scope);
-    if (t->alias)
-        return TL__BIND_FAIL(b, TL_INVALID, "42601", ast->position, "* cannot have an alias");
-    if (!qualifier)
-        return TL__BIND_FAIL(b, TL_INVALID, "42601", ast->position,
-                             "SELECT * with no tables specified is not valid");
-    if (ast->qualifier && strcmp(ast->qualifier, qualifier) != 0)
-        return TL__BIND_FAIL(b, TL_NOT_FOUND, "42P01", ast->position,
-                             "missing FROM-clause entry for table \"%s\"", ast->qualifier);
-    return TL_OK;
-}
-
-/* The select list of a view; each expression is bound once so that its errors are told. */
-static enum tl_code view_columns(struct tl__block *k, const struct tl_ast_select *ast,
-                                 struct tl__view *view)
-{
-    struct tl__binder *b = k->b;
-    uint32_t room = 0, from = tl__scope_count(&k->scope);
-    for (uint32_t i = 0; i < ast->target_count; i++)
-        room += ast->targets[i].expr->kind == TL_AST_STAR ? from : 1;
-    if (room > TL_SQL_TARGETS_MAX)
-        return TL__BIND_FAIL(b, TL_LIMIT, "54011", 0, "target lists can have at most %d entries",
-                             TL_SQL_TARGETS_MAX);
-    view->columns = tl_arena_calloc(b->scratch, room, sizeof(*view->columns), b->st);
-    if (!view->columns)
-        return b->st->code;
-    for (uint32_t i = 0; i < ast->target_count; i++) {
-        const struct tl_ast_target *t = &ast->targets[i];
-        if (t->expr->kind != TL_AST_STAR) {
-            struct tl_expr *unused;
-            enum tl_code rc = tl__bind(k, t->expr, &unused);
-            if (rc)
-                return rc;
-            view->columns[view->column_count++] = (struct tl__view_column){
-                .name = t->alias ? t->alias : tl__figure_name(t->expr), .ast = t->expr};
-            continue;
-        }
-        enum tl_code rc = check_star(b, &k->scope, t);
-        if (rc)
-            return rc;
-        for (uint32_t c = 0; c < from; c++)
-            if (!star_hides(&k->scope, c))
-                view->columns[view->column_count++] =
-                    (struct tl__view_column){.name = tl__scope_name(&k->scope, c), .index = c};
-    }
-    return TL_OK;
-}
-
-/* Makes the subquery `ast` the view that names mean, with all that it reads below it. */
-static enum tl_code open_view(struct tl__binder *b, struct select *s,
-                              const struct tl_ast_select *ast, const char *alias,
-                              struct tl_plan_node **out)
+/* The conditions of the query and of the subqueries folded into it, the innermost first. */
+static enum tl_code join_conditions(struct tl__select *s)
 {
     struct tl__block *k = &s->block;
-    enum tl_code rc = ast->from == TL_FROM_TABLE ? open_table(b, s, ast, out)
-                                                 : open_view(b, s, ast->subquery, ast->alias, out);
-    if (rc)
-        return rc;
-    struct tl__view *view = tl_arena_calloc(b->scratch, 1, sizeof(*view), b->st);
-    if (!view)
-        return b->st->code;
-    view->qualifier = alias;
-    view->inner = k->scope.view;
-    rc = view_columns(k, ast, view);
-    if (!rc && ast->where) {
-        k->clause = "WHERE";
-        rc = tl__bind_condition(k, ast->where, "WHERE", &s->view_where[s->view_count]);
-        k->clause = NULL;
-    }
-    s->view_count++;
-    k->scope.view = view;
-    return rc;
-}
-
-static enum tl_code bind_from(struct tl__binder *b, struct select *s, struct tl_plan_node **out)
-{
-    const struct tl_ast_select *ast = s->ast;
-    struct tl__scope *scope = &s->block.scope;
-    if (ast->from == TL_FROM_NONE) {
-        *out = tl__node_new(b, TL_NODE_ONE_ROW, NULL);
-        return *out ? set_types(b, *out, 0) : b->st->code;
-    }
-    if (ast->from == TL_FROM_TABLE)
-        return open_table(b, s, ast, out);
-    if (is_view(ast->subquery, 0))
-        return open_view(b, s, ast->subquery, ast->alias, out);
-    /* The order of a subquery's rows is seen only by what neither sorts nor aggregates. */
-    bool sees_order =
-        ast->order_count == 0 && ast->group_count == 0 && !ast->having && !ast->distinct;
-    struct tl__select_result sub;
-    enum tl_code rc = tl__select(b, ast->subquery, sees_order, &sub);
-    if (rc)
-        return rc;
-    scope->qualifier = ast->alias;
-    scope->output_count = sub.output_count;
-    scope->outputs = sub.outputs;
-    *out = sub.node;
-    return TL_OK;
-}
-
-/* The conditions of the query and of the subqueries folded into it, the innermost first. */
-static enum tl_code join_conditions(struct select *s)
-{
-    struct tl__binder *b = s->block.b;
-    struct tl_expr *all[TL__VIEWS_MAX + 1];
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < s->view_count; i++)
-        if (s->view_where[i])
-            all[count++] = s->view_where[i];
-    if (count == 0)
+    struct tl__binder *b = k->b;
+    if (k->condition_count == 0)
         return TL_OK;
-    if (s->where)
-        all[count++] = s->where;
-    s->where = all[0];
-    if (count == 1)
-        return TL_OK;
-    s->where = tl__expr_new(b, TL_EXPR_AND, tl_type_of(TL_BOOLEAN), count, all[0]->position);
-    if (!s->where)
-        return b->st->code;
-    memcpy(s->where->args, all, count * sizeof(all[0]));
-    return TL_OK;
+    if (s->where) {
+        enum tl_code rc = tl__grow(b, &k->conditions, k->condition_count, &k->condition_capacity,
+                                   sizeof(struct tl_expr *));
+        if (rc)
+            return rc;
+        k->conditions[k->condition_count++] = s->where;
+    }
+    return tl__make_and(b, k->conditions, k->condition_count, &s->where);
 }
 
 /* ---- targets ---- */
 
-static enum tl_code add_target(struct select *s, struct tl_expr *expr, const char *name,
+static enum tl_code add_target(struct tl__select *s, struct tl_expr *expr, const char *name,
                                const struct tl_ast *ast, bool hidden)
 {
     struct tl__binder *b = s->block.b;
@@ -271,27 +110,44 @@ static enum tl_code add_target(struct select *s, struct tl_expr *expr, const cha
     return TL_OK;
 }
 
-/* `*`: every column but a props, which has no value of its own. */
-static enum tl_code bind_star(struct select *s, const struct tl_ast_target *t)
+/* `*` and `table.*`: every column but a props, which has no value of its own. */
+static enum tl_code bind_star(struct tl__select *s, const struct tl_ast_target *t)
 {
-    struct tl__scope *scope = &s->block.scope;
-    enum tl_code rc = check_star(s->block.b, scope, t);
-    if (rc)
-        return rc;
-    for (uint32_t i = 0; i < tl__scope_count(scope); i++) {
-        if (star_hides(scope, i))
+    struct tl__block *k = &s->block;
+    struct tl__binder *b = k->b;
+    const struct tl_ast *ast = t->expr;
+    struct tl__scope *only = NULL;
+    if (t->alias)
+        return TL__BIND_FAIL(b, TL_INVALID, "42601", ast->position, "* cannot have an alias");
+    if (!k->from)
+        return TL__BIND_FAIL(b, TL_INVALID, "42601", ast->position,
+                             "SELECT * with no tables specified is not valid");
+    if (ast->qualifier) {
+        enum tl_code rc = tl__find_scope(k, ast->schema, ast->qualifier, ast->position, &only);
+        if (rc)
+            return rc;
+        if (!only)
+            return TL__BIND_FAIL(b, TL_NOT_FOUND, "42P01", ast->position,
+                                 "missing FROM-clause entry for table \"%s\"", ast->qualifier);
+    }
+    uint32_t count = only ? tl__scope_count(only) : k->name_count;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct tl__name *n = only ? NULL : &k->names[i];
+        const struct tl__scope *scope = only ? only : n->parts[0].scope;
+        if (tl__is_props(scope, only ? i : n->parts[0].index))
             continue;
         struct tl_expr *e;
-        rc = tl__column_at(&s->block, i, t->expr->position, &e);
+        enum tl_code rc = only ? tl__column_at(k, only, i, ast->position, &e)
+                               : tl__bind_name(k, n, ast->position, &e);
         if (!rc)
-            rc = add_target(s, e, tl__scope_name(scope, i), NULL, false);
+            rc = add_target(s, e, only ? tl__scope_name(only, i) : n->name, NULL, false);
         if (rc)
             return rc;
     }
     return TL_OK;
 }
 
-static enum tl_code bind_targets(struct select *s)
+static enum tl_code bind_targets(struct tl__select *s)
 {
     for (uint32_t i = 0; i < s->ast->target_count; i++) {
         const struct tl_ast_target *t = &s->ast->targets[i];
@@ -312,17 +168,25 @@ static enum tl_code bind_targets(struct select *s)
     return TL_OK;
 }
 
-/* What is still open among the targets is text. */
-static enum tl_code close_targets(struct select *s)
+/* What is still open among the targets is text, where something has to be known of it now; the
+ * others may yet be told by a UNION. */
+static enum tl_code close_targets(struct tl__select *s)
 {
+    bool known = s->ast->distinct || s->ast->group_count > 0;
     for (uint32_t i = 0; i < s->target_count; i++) {
-        if (!tl__is_open(s->targets[i].expr))
+        if (!tl__is_open(s->targets[i].expr) || (i < s->visible_count && !known))
             continue;
         enum tl_code rc = tl__coerce(s->block.b, &s->targets[i].expr, tl_type_of(TL_TEXT), NULL);
         if (rc)
             return rc;
     }
     return TL_OK;
+}
+
+enum tl_code tl__select_close(struct tl__select *s, uint32_t column, struct tl_type type)
+{
+    s->outputs[column].type = type;
+    return tl__coerce(s->block.b, &s->targets[column].expr, type, NULL);
 }
 
 /* ---- names and numbers in GROUP BY and ORDER BY ---- */
@@ -333,7 +197,7 @@ static bool is_literal(const struct tl_ast *ast)
 }
 
 /* GROUP BY 2, ORDER BY 2; *found false when ast is no number. */
-static enum tl_code find_ordinal(struct select *s, const struct tl_ast *ast, const char *clause,
+static enum tl_code find_ordinal(struct tl__select *s, const struct tl_ast *ast, const char *clause,
                                  bool *found, uint32_t *out)
 {
     struct tl__binder *b = s->block.b;
@@ -352,7 +216,7 @@ static enum tl_code find_ordinal(struct select *s, const struct tl_ast *ast, con
 }
 
 /* The target of that name, when ast is a bare name; two different ones are an error. */
-static enum tl_code find_alias(struct select *s, const struct tl_ast *ast, const char *clause,
+static enum tl_code find_alias(struct tl__select *s, const struct tl_ast *ast, const char *clause,
                                bool *found, uint32_t *out)
 {
     *found = false;
@@ -383,7 +247,7 @@ static bool has_aggregate(const struct tl_expr *e)
 
 /* ---- GROUP BY ---- */
 
-static enum tl_code bind_group_item(struct select *s, const struct tl_ast *ast,
+static enum tl_code bind_group_item(struct tl__select *s, const struct tl_ast *ast,
                                     struct tl_expr **out)
 {
     struct tl__block *k = &s->block;
@@ -393,7 +257,7 @@ static enum tl_code bind_group_item(struct select *s, const struct tl_ast *ast,
     if (!rc && !found && ast->kind == TL_AST_COLUMN && !ast->qualifier) {
         /* A column of FROM comes before a name of the select list (ORDER BY: the other way). */
         bool column;
-        rc = tl__bind_column(k, NULL, ast->name, ast->position, &column, out);
+        rc = tl__bind_column(k, ast, &column, out);
         if (rc || column)
             return rc;
         rc = find_alias(s, ast, "GROUP BY", &found, &at);
@@ -415,7 +279,7 @@ static enum tl_code bind_group_item(struct select *s, const struct tl_ast *ast,
     return rc;
 }
 
-static enum tl_code bind_group(struct select *s)
+static enum tl_code bind_group(struct tl__select *s)
 {
     struct tl__binder *b = s->block.b;
     uint32_t count = s->ast->group_count;
@@ -440,7 +304,7 @@ static enum tl_code bind_group(struct select *s)
 
 /* ---- ORDER BY ---- */
 
-static enum tl_code bind_order_item(struct select *s, const struct tl_ast *ast, uint32_t *out)
+static enum tl_code bind_order_item(struct tl__select *s, const struct tl_ast *ast, uint32_t *out)
 {
     struct tl__block *k = &s->block;
     bool found;
@@ -467,7 +331,7 @@ static enum tl_code bind_order_item(struct select *s, const struct tl_ast *ast, 
     return add_target(s, e, "", ast, true);
 }
 
-static enum tl_code bind_order(struct select *s)
+static enum tl_code bind_order(struct tl__select *s)
 {
     struct tl__binder *b = s->block.b;
     uint32_t count = s->ast->order_count;
@@ -487,17 +351,19 @@ static enum tl_code bind_order(struct select *s)
 
 /* ---- LIMIT and OFFSET ---- */
 
-static enum tl_code bind_limit(struct select *s, const struct tl_ast *ast, const char *clause,
-                               const char *sqlstate, struct tl_expr **out)
+enum tl_code tl__bind_limit(struct tl__block *k, const struct tl_ast *ast, const char *clause,
+                            const char *sqlstate, struct tl_expr **out)
 {
-    struct tl__binder *b = s->block.b;
+    struct tl__binder *b = k->b;
     *out = NULL;
     if (!ast || ast->kind == TL_AST_NULL)
         return TL_OK;
-    s->block.clause = clause;
+    const char *before = k->clause, *window_before = k->window_clause;
+    k->clause = k->window_clause = clause;
     struct tl_expr *e;
-    enum tl_code rc = tl__bind(&s->block, ast, &e);
-    s->block.clause = NULL;
+    enum tl_code rc = tl__bind(k, ast, &e);
+    k->clause = before;
+    k->window_clause = window_before;
     if (rc)
         return rc;
     if (!tl__is_column_free(e))
@@ -523,19 +389,20 @@ static enum tl_code bind_limit(struct select *s, const struct tl_ast *ast, const
 
 /* ---- over the AGGREGATE ---- */
 
-static enum tl_code ungrouped(struct select *s, const struct tl_expr *e)
+static enum tl_code ungrouped(struct tl__select *s, const struct tl_expr *e)
 {
-    const struct tl__scope *scope = &s->block.scope;
-    const char *name = scope->table ? scope->table->columns[scope->scan[e->index].column].name
-                                    : scope->outputs[e->index].name;
+    const struct tl__scope *scope = s->block.scopes[tl__code_rel(e->index)];
+    uint32_t at = tl__code_at(e->index);
+    const char *name =
+        scope->table ? scope->table->columns[scope->scan[at].column].name : scope->outputs[at].name;
     return TL__BIND_FAIL(s->block.b, TL_INVALID, "42803", e->position,
                          "column \"%s.%s\" must appear in the GROUP BY clause or be used in an "
                          "aggregate function",
-                         tl__scope_qualifier(scope), name);
+                         scope->outer_qualifier, name);
 }
 
 /* Rewrites an expression over FROM's columns into one over the AGGREGATE's. */
-static enum tl_code regroup(struct select *s, struct tl_expr **e)
+static enum tl_code regroup(struct tl__select *s, struct tl_expr **e)
 {
     struct tl__binder *b = s->block.b;
     struct tl_expr *x = *e;
@@ -556,6 +423,8 @@ static enum tl_code regroup(struct select *s, struct tl_expr **e)
     }
     if (x->kind == TL_EXPR_COLUMN)
         return ungrouped(s, x);
+    if ((int)x->kind == TL__EXPR_OUTER)
+        return TL_OK; /* as good as a constant */
     for (uint32_t i = 0; i < x->arg_count; i++) {
         enum tl_code rc = regroup(s, &x->args[i]);
         if (rc)
@@ -564,9 +433,8 @@ static enum tl_code regroup(struct select *s, struct tl_expr **e)
     return TL_OK;
 }
 
-static enum tl_code add_aggregate_node(struct select *s, struct tl_plan_node **node)
+static enum tl_code regroup_all(struct tl__select *s)
 {
-    struct tl__binder *b = s->block.b;
     /* Keys may be the very expressions of targets, which are about to be rewritten: targets that
      * equal a key are replaced whole, so a key's own tree is never entered. */
     for (uint32_t i = 0; i < s->target_count; i++) {
@@ -579,6 +447,12 @@ static enum tl_code add_aggregate_node(struct select *s, struct tl_plan_node **n
         if (rc)
             return rc;
     }
+    return TL_OK;
+}
+
+static enum tl_code add_aggregate_node(struct tl__select *s, struct tl_plan_node **node)
+{
+    struct tl__binder *b = s->block.b;
     struct tl_plan_node *n = tl__node_new(b, TL_NODE_AGGREGATE, *node);
     if (!n)
         return b->st->code;
@@ -587,7 +461,7 @@ static enum tl_code add_aggregate_node(struct select *s, struct tl_plan_node **n
     n->keys = s->keys;
     n->aggregate_count = count;
     n->aggregates = tl_arena_calloc(b->arena, count ? count : 1, sizeof(*n->aggregates), b->st);
-    if (!n->aggregates || set_types(b, n, s->key_count + count))
+    if (!n->aggregates || tl__set_types(b, n, s->key_count + count))
         return b->st->code;
     for (uint32_t i = 0; i < s->key_count; i++)
         n->types[i] = s->keys[i]->type;
@@ -599,50 +473,48 @@ static enum tl_code add_aggregate_node(struct select *s, struct tl_plan_node **n
     return TL_OK;
 }
 
-static enum tl_code add_having(struct select *s, struct tl_plan_node **node)
-{
-    struct tl__binder *b = s->block.b;
-    return s->having ? tl__push_where(b, NULL, *node, s->having, node) : TL_OK;
-}
-
 /* ---- the nodes above ---- */
 
-/* PROJECT of the targets' expressions, left out when it would change nothing. */
-static enum tl_code add_project(struct select *s, struct tl_plan_node **node)
+enum tl_code tl__project_new(struct tl__binder *b, struct tl_plan_node *child,
+                             struct tl_expr **exprs, uint32_t count, struct tl_plan_node **out)
 {
-    struct tl__binder *b = s->block.b;
-    struct tl_plan_node *child = *node;
-    bool same = child->kind != TL_NODE_SCAN && s->target_count == child->column_count;
-    for (uint32_t i = 0; same && i < s->target_count; i++)
-        same = s->targets[i].expr->kind == TL_EXPR_COLUMN && s->targets[i].expr->index == i;
-    /* A scan's columns are not fixed yet (tl__finish_scan orders them), nor are those of a
-     * filter over it. */
-    if (child->kind == TL_NODE_FILTER && child->child->kind == TL_NODE_SCAN)
-        same = false;
-    if (child->kind == TL_NODE_LIMIT && s->block.scope.table)
-        same = false;
-    if (same)
-        return TL_OK;
     struct tl_plan_node *n = tl__node_new(b, TL_NODE_PROJECT, child);
-    if (!n || set_types(b, n, s->target_count))
+    if (!n || tl__set_types(b, n, count))
         return b->st->code;
-    n->exprs = tl_arena_calloc(b->arena, s->target_count, sizeof(struct tl_expr *), b->st);
-    if (!n->exprs)
-        return b->st->code;
-    for (uint32_t i = 0; i < s->target_count; i++) {
-        n->exprs[i] = s->targets[i].expr;
-        n->types[i] = s->targets[i].expr->type;
-    }
-    *node = n;
+    n->exprs = exprs;
+    for (uint32_t i = 0; i < count; i++)
+        n->types[i] = exprs[i]->type;
+    *out = n;
     return TL_OK;
 }
 
+/* PROJECT of the targets' expressions, left out when it would change nothing. */
+static enum tl_code add_project(struct tl__select *s, bool fixed, struct tl_plan_node **node)
+{
+    struct tl__binder *b = s->block.b;
+    struct tl_plan_node *child = *node;
+    /* A scan's columns are not fixed yet (tl__finish_scan orders them), nor are those of a
+     * filter over it. */
+    bool same = fixed && s->target_count == child->column_count;
+    for (uint32_t i = 0; same && i < s->target_count; i++)
+        same = s->targets[i].expr->kind == TL_EXPR_COLUMN && s->targets[i].expr->index == i;
+    if (same)
+        return TL_OK;
+    struct tl_expr **exprs =
+        tl_arena_calloc(b->arena, s->target_count, sizeof(struct tl_expr *), b->st);
+    if (!exprs)
+        return b->st->code;
+    for (uint32_t i = 0; i < s->target_count; i++)
+        exprs[i] = s->targets[i].expr;
+    return tl__project_new(b, child, exprs, s->target_count, node);
+}
+
 /* Sort keys that can tell two rows apart. */
-static uint32_t useful_keys(struct select *s, struct tl_sort_key *keys)
+static uint32_t useful_keys(struct tl__select *s, struct tl_sort_key *keys)
 {
     if (s->grouped && s->key_count == 0)
         return 0; /* one row */
-    if (s->ast->from == TL_FROM_NONE)
+    if (s->ast->from_count == 0)
         return 0;
     uint32_t count = 0;
     for (uint32_t i = 0; i < s->sort_count; i++) {
@@ -656,7 +528,24 @@ static uint32_t useful_keys(struct select *s, struct tl_sort_key *keys)
     return count;
 }
 
-static enum tl_code add_sort(struct select *s, bool order_matters, struct tl_plan_node **node)
+static enum tl_code sort_node(struct tl__binder *b, struct tl_sort_key *keys, uint32_t count,
+                              struct tl_expr *limit, struct tl_expr *offset,
+                              struct tl_plan_node **node)
+{
+    struct tl_plan_node *n = tl__node_new(b, TL_NODE_SORT, *node);
+    if (!n)
+        return b->st->code;
+    n->sort_key_count = count;
+    n->sort_keys = keys;
+    if (limit) {
+        n->limit = limit;
+        n->offset = offset;
+    }
+    *node = n;
+    return TL_OK;
+}
+
+static enum tl_code add_sort(struct tl__select *s, bool order_matters, struct tl_plan_node **node)
 {
     struct tl__binder *b = s->block.b;
     if (s->sort_count == 0 || (!order_matters && !s->limit && !s->offset))
@@ -667,40 +556,40 @@ static enum tl_code add_sort(struct select *s, bool order_matters, struct tl_pla
     uint32_t count = useful_keys(s, keys);
     if (count == 0)
         return TL_OK;
-    struct tl_plan_node *n = tl__node_new(b, TL_NODE_SORT, *node);
+    return sort_node(b, keys, count, s->limit, s->offset, node);
+}
+
+static enum tl_code add_limit(struct tl__binder *b, struct tl_expr *limit, struct tl_expr *offset,
+                              struct tl_plan_node **node)
+{
+    if (!limit && !offset)
+        return TL_OK;
+    struct tl_plan_node *n = tl__node_new(b, TL_NODE_LIMIT, *node);
     if (!n)
         return b->st->code;
-    n->sort_key_count = count;
-    n->sort_keys = keys;
-    if (s->limit) {
-        n->limit = s->limit;
-        n->offset = s->offset;
-    }
+    n->limit = limit;
+    n->offset = offset;
     *node = n;
     return TL_OK;
 }
 
-static enum tl_code add_limit(struct select *s, struct tl_plan_node **node)
+enum tl_code tl__add_sort_limit(struct tl__binder *b, const struct tl__query *q, bool order_matters,
+                                struct tl_plan_node **node)
 {
-    if (!s->limit && !s->offset)
-        return TL_OK;
-    struct tl_plan_node *n = tl__node_new(s->block.b, TL_NODE_LIMIT, *node);
-    if (!n)
-        return s->block.b->st->code;
-    n->limit = s->limit;
-    n->offset = s->offset;
-    *node = n;
-    return TL_OK;
+    enum tl_code rc = TL_OK;
+    if (q->sort_count > 0 && (order_matters || q->limit || q->offset))
+        rc = sort_node(b, q->sort, q->sort_count, q->limit, q->offset, node);
+    return rc ? rc : add_limit(b, q->limit, q->offset, node);
 }
 
 /* Drops the columns that only ORDER BY wanted. */
-static enum tl_code drop_hidden(struct select *s, struct tl_plan_node **node)
+static enum tl_code drop_hidden(struct tl__select *s, struct tl_plan_node **node)
 {
     struct tl__binder *b = s->block.b;
     if (s->visible_count == s->target_count)
         return TL_OK;
     struct tl_plan_node *n = tl__node_new(b, TL_NODE_PROJECT, *node);
-    if (!n || set_types(b, n, s->visible_count))
+    if (!n || tl__set_types(b, n, s->visible_count))
         return b->st->code;
     n->exprs = tl_arena_calloc(b->arena, s->visible_count, sizeof(struct tl_expr *), b->st);
     if (!n->exprs)
@@ -716,7 +605,7 @@ static enum tl_code drop_hidden(struct select *s, struct tl_plan_node **node)
     return TL_OK;
 }
 
-static enum tl_code bind_all(struct select *s)
+static enum tl_code bind_all(struct tl__select *s)
 {
     struct tl__block *k = &s->block;
     if (s->ast->group_count > TL_SQL_TARGETS_MAX || s->ast->order_count > TL_SQL_TARGETS_MAX)
@@ -725,75 +614,408 @@ static enum tl_code bind_all(struct select *s)
                              TL_SQL_TARGETS_MAX);
     enum tl_code rc = bind_targets(s);
     if (!rc && s->ast->where) {
-        k->clause = "WHERE";
+        k->clause = k->window_clause = "WHERE";
         rc = tl__bind_condition(k, s->ast->where, "WHERE", &s->where);
-        k->clause = NULL;
+        k->clause = k->window_clause = NULL;
     }
     if (!rc)
         rc = bind_group(s);
+    k->window_clause = "HAVING";
     if (!rc && s->ast->having)
         rc = tl__bind_condition(k, s->ast->having, "HAVING", &s->having);
+    k->window_clause = NULL;
     if (!rc)
         rc = bind_order(s);
     if (!rc)
         rc = close_targets(s);
     if (!rc)
-        rc = bind_limit(s, s->ast->limit, "LIMIT", "2201W", &s->limit);
+        rc = tl__bind_limit(k, s->ast->limit, "LIMIT", "2201W", &s->limit);
     if (!rc)
-        rc = bind_limit(s, s->ast->offset, "OFFSET", "2201X", &s->offset);
+        rc = tl__bind_limit(k, s->ast->offset, "OFFSET", "2201X", &s->offset);
     if (!rc)
         rc = join_conditions(s);
     s->grouped = s->ast->group_count > 0 || s->having || k->aggregate_count > 0;
     return rc;
 }
 
-static enum tl_code build(struct select *s, bool order_matters, struct tl_plan_node *from,
-                          struct tl_plan_node **out)
+/* ---- building ---- */
+
+/* The expressions over FROM that stand above it: keys and what aggregates read, or the targets. */
+static enum tl_code exprs_above(struct tl__select *s, struct tl_expr ****out, uint32_t *count)
 {
     struct tl__binder *b = s->block.b;
-    struct tl_plan_node *node = from;
-    enum tl_code rc = tl__push_where(b, &s->block.scope, node, s->where, &node);
+    uint32_t room = s->grouped ? s->key_count + 3 * s->block.aggregate_count : s->target_count;
+    struct tl_expr ***list =
+        tl_arena_calloc(b->scratch, room + 1u, sizeof(struct tl_expr **), b->st);
+    if (!list)
+        return b->st->code;
+    uint32_t n = 0;
+    for (uint32_t i = 0; !s->grouped && i < s->target_count; i++)
+        list[n++] = &s->targets[i].expr;
+    for (uint32_t i = 0; s->grouped && i < s->key_count; i++)
+        list[n++] = &s->keys[i];
+    for (uint32_t i = 0; s->grouped && i < s->block.aggregate_count; i++) {
+        struct tl_aggregate *a = &s->block.aggregates[i];
+        if (a->arg)
+            list[n++] = &a->arg;
+        if (a->filter)
+            list[n++] = &a->filter;
+        if (a->fraction)
+            list[n++] = &a->fraction;
+    }
+    *out = list;
+    *count = n;
+    return TL_OK;
+}
+
+/* What the one relation of a simple block reads; *fixed: its columns have their numbers. */
+static enum tl_code simple_from(struct tl__select *s, struct tl_plan_node **out, bool *fixed)
+{
+    struct tl__block *k = &s->block;
+    struct tl__binder *b = k->b;
+    *fixed = true;
+    if (k->scope_count == 0) {
+        *out = tl__node_new(b, TL_NODE_ONE_ROW, NULL);
+        return *out ? tl__set_types(b, *out, 0) : b->st->code;
+    }
+    struct tl__scope *scope = k->scopes[0];
+    if (scope->table) {
+        *fixed = false;
+        *out = tl__node_new(b, TL_NODE_SCAN, NULL);
+        if (!*out)
+            return b->st->code;
+        (*out)->table_name = tl__keep(b, scope->table->name);
+        (*out)->table_id = scope->table->id;
+        return (*out)->table_name ? TL_OK : b->st->code;
+    }
+    if (scope->node) {
+        *out = scope->node;
+        return TL_OK;
+    }
+    /* The order of a subquery's rows is seen only by what neither sorts nor aggregates. */
+    bool sees_order = s->ast->order_count == 0 && !s->grouped && !s->ast->distinct;
+    enum tl_code rc = tl__push_into(b, scope->query, &s->where);
+    return rc ? rc : tl__query_build(b, scope->query, sees_order, out);
+}
+
+/* Subqueries above an AGGREGATE, or where nothing else has computed them. */
+static enum tl_code place_targets(struct tl__select *s, struct tl_plan_node **node)
+{
+    struct tl__binder *b = s->block.b;
+    struct tl_expr ***list =
+        tl_arena_calloc(b->scratch, s->target_count + 1u, sizeof(struct tl_expr **), b->st);
+    if (!list)
+        return b->st->code;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < s->target_count; i++)
+        if (tl__has_kind(s->targets[i].expr, TL__EXPR_SUBLINK))
+            list[n++] = &s->targets[i].expr;
+    return n > 0 ? tl__place_sublinks(&s->block, list, n, node) : TL_OK;
+}
+
+static enum tl_code add_having(struct tl__select *s, struct tl_plan_node **node)
+{
+    struct tl__binder *b = s->block.b;
+    if (!s->having)
+        return TL_OK;
+    struct tl_expr **having = &s->having;
+    enum tl_code rc = tl__has_kind(s->having, TL__EXPR_SUBLINK)
+                          ? tl__place_sublinks(&s->block, &having, 1, node)
+                          : TL_OK;
+    return rc ? rc : tl__push_where(b, NULL, *node, s->having, node);
+}
+
+enum tl_code tl__select_build(struct tl__select *s, bool order_matters, struct tl_plan_node **out)
+{
+    struct tl__block *k = &s->block;
+    struct tl__binder *b = k->b;
+    struct tl_plan_node *node = NULL, *from = NULL;
+    struct tl_expr ***above = NULL;
+    uint32_t above_count = 0;
+    bool fixed = true, joins = tl__needs_joins(k, s->where);
+    enum tl_code rc = exprs_above(s, &above, &above_count);
+    for (uint32_t i = 0; !joins && i < above_count; i++)
+        joins = tl__has_kind(*above[i], TL__EXPR_SUBLINK);
+    if (!rc && s->grouped)
+        rc = regroup_all(s);
+    if (!rc && joins) {
+        rc = tl__plan_from(k, s->where, above, above_count, &node);
+    } else if (!rc) {
+        rc = simple_from(s, &from, &fixed);
+        if (!rc)
+            rc = tl__push_where(b, fixed ? NULL : k->scopes[0], from, s->where, &node);
+    }
     if (!rc && s->grouped)
         rc = add_aggregate_node(s, &node);
     if (!rc)
         rc = add_having(s, &node);
     if (!rc)
-        rc = add_project(s, &node);
+        rc = place_targets(s, &node);
+    if (!rc)
+        rc = add_project(s, fixed || s->grouped, &node);
     if (!rc && s->ast->distinct && !(s->grouped && s->key_count == 0)) {
         node = tl__node_new(b, TL_NODE_DISTINCT, node);
         rc = node ? TL_OK : b->st->code;
     }
-    if (!rc && from->kind == TL_NODE_SCAN)
-        rc = tl__finish_scan(b, &s->block.scope, from, node);
+    if (!rc && from && from->kind == TL_NODE_SCAN)
+        rc = tl__finish_scan(b, k->scopes[0], from, node);
     if (!rc)
         rc = add_sort(s, order_matters, &node);
     if (!rc)
-        rc = add_limit(s, &node);
+        rc = add_limit(b, s->limit, s->offset, &node);
     if (!rc)
         rc = drop_hidden(s, &node);
     *out = node;
     return rc;
 }
 
-enum tl_code tl__select(struct tl__binder *b, const struct tl_ast_select *ast, bool order_matters,
-                        struct tl__select_result *out)
+enum tl_code tl__select_bind(struct tl__binder *b, const struct tl_ast_select *ast,
+                             struct tl__level *level, struct tl__query *q)
 {
-    struct select s = {.block = {.b = b}, .ast = ast};
-    struct tl_plan_node *from = NULL, *top = NULL;
-    enum tl_code rc = bind_from(b, &s, &from);
+    struct tl__select *s = tl_arena_calloc(b->scratch, 1, sizeof(*s), b->st);
+    if (!s)
+        return b->st->code;
+    s->block = (struct tl__block){.b = b, .level = level, .ast = ast};
+    s->ast = ast;
+    enum tl_code rc = tl__bind_from(&s->block, ast);
     if (!rc)
-        rc = bind_all(&s);
-    if (!rc)
-        rc = build(&s, order_matters, from, &top);
+        rc = bind_all(s);
     if (rc)
         return rc;
-    out->node = top;
-    out->output_count = s.visible_count;
-    out->outputs = tl_arena_calloc(b->arena, s.visible_count ? s.visible_count : 1,
-                                   sizeof(*out->outputs), b->st);
-    if (!out->outputs)
+    q->select = s;
+    q->output_count = s->visible_count;
+    q->outputs = tl_arena_calloc(b->arena, s->visible_count ? s->visible_count : 1,
+                                 sizeof(*q->outputs), b->st);
+    if (!q->outputs)
         return b->st->code;
-    for (uint32_t i = 0; i < s.visible_count; i++)
-        out->outputs[i] = (struct tl_output_column){s.targets[i].name, s.targets[i].expr->type};
+    for (uint32_t i = 0; i < s->visible_count; i++)
+        q->outputs[i] = (struct tl_output_column){s->targets[i].name, s->targets[i].expr->type};
+    s->outputs = q->outputs;
     return TL_OK;
+}
+
+/* ---- conditions that move in ---- */
+
+/* A copy of a target, for a place of its own in the plan. */
+static enum tl_code copy_target(struct tl__select *s, const struct tl_expr *e, struct tl_expr **out)
+{
+    struct tl__block *k = &s->block;
+    struct tl_expr *copy =
+        tl__expr_new(k->b, (enum tl_expr_kind)e->kind, e->type, e->arg_count, e->position);
+    if (!copy)
+        return k->b->st->code;
+    struct tl_expr **args = copy->args;
+    *copy = *e;
+    copy->args = args;
+    *out = copy;
+    if (e->kind == TL_EXPR_COLUMN) {
+        struct tl__scope *scope = k->scopes[tl__code_rel(e->index)];
+        enum tl_code rc = tl__grow(k->b, &scope->refs, scope->ref_count, &scope->ref_capacity,
+                                   sizeof(struct tl_expr *));
+        if (rc)
+            return rc;
+        scope->refs[scope->ref_count++] = copy;
+    }
+    for (uint32_t i = 0; i < e->arg_count; i++) {
+        enum tl_code rc = copy_target(s, e->args[i], &args[i]);
+        if (rc)
+            return rc;
+    }
+    return TL_OK;
+}
+
+/* The condition with the target in the place of its column. */
+static enum tl_code move_in(struct tl__select *s, const struct tl_expr *target, struct tl_expr **e)
+{
+    if ((*e)->kind == TL_EXPR_COLUMN)
+        return copy_target(s, target, e);
+    for (uint32_t i = 0; i < (*e)->arg_count; i++) {
+        enum tl_code rc = move_in(s, target, &(*e)->args[i]);
+        if (rc)
+            return rc;
+    }
+    return TL_OK;
+}
+
+enum tl_code tl__select_push(struct tl__select *s, uint32_t column, const struct tl_expr *conjunct,
+                             bool *pushed)
+{
+    struct tl__binder *b = s->block.b;
+    const struct tl_expr *target = s->targets[column].expr;
+    *pushed = false;
+    if (s->limit || s->offset || s->ast->distinct_on_count > 0 || s->block.window_call_count > 0 ||
+        tl__has_kind(target, TL__EXPR_AGGREGATE) || tl__has_kind(target, TL__EXPR_SUBLINK) ||
+        tl__has_kind(target, TL__EXPR_OUTER) || tl__is_open(target))
+        return TL_OK;
+    bool key = !s->grouped;
+    for (uint32_t i = 0; !key && i < s->key_count; i++)
+        key = tl__expr_equal(s->keys[i], target);
+    if (!key)
+        return TL_OK;
+    struct tl_expr *moved = tl__clone(b, conjunct);
+    if (!moved)
+        return b->st->code;
+    enum tl_code rc = move_in(s, target, &moved);
+    struct tl_expr *pair[2] = {moved, s->where};
+    if (!rc)
+        rc = tl__make_and(b, pair, s->where ? 2 : 1, &s->where);
+    *pushed = !rc;
+    return rc;
+}
+
+/* ---- what is taken out for a join ---- */
+
+static void count_outers(const struct tl_expr *e, uint32_t *count)
+{
+    *count += (int)e->kind == TL__EXPR_OUTER;
+    for (uint32_t i = 0; i < e->arg_count && (int)e->kind != TL__EXPR_OUTER; i++)
+        count_outers(e->args[i], count);
+}
+
+/* local = outer, either way round. */
+static bool is_pair(const struct tl_expr *e, struct tl_expr **local, struct tl_expr **outer)
+{
+    if (e->kind != TL_EXPR_CALL || e->arg_count != 2 || strcmp(e->function->name, "=") != 0)
+        return false;
+    for (uint32_t side = 0; side < 2; side++) {
+        *local = e->args[side];
+        *outer = e->args[1 - side];
+        if (!tl__has_kind(*local, TL__EXPR_OUTER) && tl__has_kind(*local, TL_EXPR_COLUMN) &&
+            !tl__has_kind(*local, TL__EXPR_SUBLINK) && tl__has_kind(*outer, TL__EXPR_OUTER) &&
+            !tl__has_kind(*outer, TL_EXPR_COLUMN) && !tl__has_kind(*outer, TL__EXPR_SUBLINK) &&
+            tl_type_eq((*local)->type, (*outer)->type))
+            return true;
+    }
+    return false;
+}
+
+/* Columns of the block in a condition become the outputs that hold them, added when new. */
+static enum tl_code columns_to_outputs(struct tl__select *s, struct tl_expr **e)
+{
+    if ((int)(*e)->kind == TL__EXPR_OUTER)
+        return TL_OK;
+    for (uint32_t i = 0; i < (*e)->arg_count; i++) {
+        enum tl_code rc = columns_to_outputs(s, &(*e)->args[i]);
+        if (rc)
+            return rc;
+    }
+    if ((*e)->kind != TL_EXPR_COLUMN)
+        return TL_OK;
+    uint32_t at = 0;
+    while (at < s->target_count && !tl__expr_equal(s->targets[at].expr, *e))
+        at++;
+    if (at == s->target_count) {
+        enum tl_code rc = add_target(s, *e, "", NULL, true);
+        if (rc)
+            return rc;
+    }
+    *e = tl__expr_new(s->block.b, TL_EXPR_COLUMN, (*e)->type, 0, (*e)->position);
+    if (!*e)
+        return s->block.b->st->code;
+    (*e)->index = tl__code(TL__TAKEN_REL, at);
+    return TL_OK;
+}
+
+/* The value of a target when there are no rows: its aggregates' values are known then. */
+static enum tl_code over_nothing(struct tl__select *s, struct tl_expr **e, bool *known)
+{
+    struct tl__binder *b = s->block.b;
+    if ((int)(*e)->kind == TL__EXPR_AGGREGATE) {
+        const struct tl_aggregate *a = &s->block.aggregates[(*e)->index];
+        int64_t zero = 0;
+        bool counts = a->kind <= TL_AGG_COUNT_DISTINCT || a->kind == TL_AGG_APPROX_DISTINCT;
+        *known = *known && a->kind <= TL_AGG_APPROX_PERCENTILE;
+        *e = counts ? tl__const_new(b, a->type, &zero, 0) : tl__null_new(b, a->type, 0);
+        return *e ? TL_OK : b->st->code;
+    }
+    for (uint32_t i = 0; i < (*e)->arg_count; i++) {
+        enum tl_code rc = over_nothing(s, &(*e)->args[i], known);
+        if (rc)
+            return rc;
+    }
+    return TL_OK;
+}
+
+static enum tl_code take_pairs(struct tl__select *s, struct tl_expr **list, uint32_t count,
+                               struct tl__taken *out)
+{
+    struct tl__binder *b = s->block.b;
+    out->local = tl_arena_calloc(b->arena, count + 1u, sizeof(struct tl_expr *), b->st);
+    out->outer = tl_arena_calloc(b->arena, count + 1u, sizeof(struct tl_expr *), b->st);
+    out->residual = tl_arena_calloc(b->scratch, count + 1u, sizeof(struct tl_expr *), b->st);
+    if (!out->local || !out->outer || !out->residual)
+        return b->st->code;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (!tl__has_kind(list[i], TL__EXPR_OUTER))
+            list[kept++] = list[i];
+        else if (is_pair(list[i], &out->local[out->pair_count], &out->outer[out->pair_count]))
+            out->pair_count++;
+        else
+            out->residual[out->residual_count++] = list[i];
+    }
+    return tl__make_and(b, list, kept, &s->where);
+}
+
+enum tl_code tl__select_take(struct tl__select *s, const struct tl__level *level,
+                             uint32_t outers_elsewhere, bool outputs_matter, bool scalar,
+                             struct tl__taken *out)
+{
+    struct tl__block *k = &s->block;
+    struct tl__binder *b = k->b;
+    *out = (struct tl__taken){0};
+    bool plain = !s->grouped && !s->ast->distinct && !s->limit && !s->offset;
+    bool sums = s->grouped && s->ast->group_count == 0 && !s->having && !s->limit && !s->offset;
+    if (!(scalar ? sums : plain) || k->window_call_count > 0 || !s->where)
+        return TL_OK;
+    struct tl_expr *one[1] = {s->where};
+    bool and = s->where->kind == TL_EXPR_AND;
+    struct tl_expr **list = and? s->where->args : one;
+    uint32_t count = and? s->where->arg_count : 1, seen = outers_elsewhere;
+    for (uint32_t i = 0; i < count; i++) {
+        count_outers(list[i], &seen);
+        if (tl__has_kind(list[i], TL__EXPR_OUTER) && tl__has_kind(list[i], TL__EXPR_SUBLINK))
+            return TL_OK;
+        struct tl_expr *l, *o;
+        if (scalar && tl__has_kind(list[i], TL__EXPR_OUTER) && !is_pair(list[i], &l, &o))
+            return TL_OK;
+    }
+    for (uint32_t i = 0; !outputs_matter && i < s->target_count; i++)
+        count_outers(s->targets[i].expr, &seen);
+    if (seen != level->outer_count)
+        return TL_OK;
+    enum tl_code rc = TL_OK;
+    if (scalar) {
+        bool known = true;
+        out->nothing = tl__clone(b, s->targets[0].expr);
+        rc = out->nothing ? over_nothing(s, &out->nothing, &known) : b->st->code;
+        if (rc || !known || tl__has_kind(out->nothing, TL_EXPR_COLUMN) ||
+            tl__has_kind(out->nothing, TL__EXPR_SUBLINK))
+            return rc;
+    }
+    list = tl_arena_copy(b->scratch, list, count * sizeof(struct tl_expr *), b->st);
+    if (!list)
+        return b->st->code;
+    rc = take_pairs(s, list, count, out);
+    if (!outputs_matter)
+        s->target_count = s->visible_count = s->sort_count = 0;
+    out->first = s->target_count;
+    for (uint32_t i = 0; !rc && i < out->pair_count; i++)
+        rc = add_target(s, out->local[i], "", NULL, true);
+    for (uint32_t i = 0; !rc && i < out->residual_count; i++)
+        rc = columns_to_outputs(s, &out->residual[i]);
+    if (scalar) {
+        s->keys = out->local;
+        s->key_count = out->pair_count;
+        s->sort_count = 0;
+    }
+    if (!rc && s->target_count == 0) { /* a join of nothing but whether there is a row */
+        uint8_t yes = 1;
+        struct tl_expr *e = tl__const_new(b, tl_type_of(TL_BOOLEAN), &yes, 0);
+        rc = e ? add_target(s, e, "", NULL, true) : b->st->code;
+    }
+    s->visible_count = s->target_count;
+    out->output_count = s->target_count;
+    out->done = !rc;
+    return rc;
 }

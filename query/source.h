@@ -36,15 +36,18 @@ struct tl_table_info {
     const char *name;
     uint32_t column_count;
     const struct tl_column_info *columns; /* in the order of SELECT * */
-    uint32_t merchant_column;             /* index into columns of merchant_id (BIGINT) */
-    uint32_t ts_column;     /* index into columns of ts (TIMESTAMPTZ); of a rollup its bucket */
+    uint32_t merchant_column; /* index into columns of merchant_id (BIGINT); UINT32_MAX: none */
+    uint32_t
+        ts_column; /* index into columns of ts (TIMESTAMPTZ); of a rollup its bucket; or none */
     bool materialized_view; /* a rollup: read like a table, never written by a batch */
 };
 
 struct tl_catalog;
 struct tl_catalog_vtable {
-    /* The table of that name, or NULL. Lives as long as the catalog object. */
-    const struct tl_table_info *(*table)(const struct tl_catalog *c, const char *name);
+    /* The table of that name, or NULL. `schema` NULL: along the search path (pg_catalog, public).
+     * Lives as long as the catalog object. */
+    const struct tl_table_info *(*table)(const struct tl_catalog *c, const char *schema,
+                                         const char *name);
     uint32_t (*table_count)(const struct tl_catalog *c);
     const struct tl_table_info *(*table_at)(const struct tl_catalog *c, uint32_t index);
 };

@@ -418,8 +418,11 @@ static inline const struct fake_source *fake_of_catalog(const struct tl_catalog 
                                                       offsetof(struct fake_source, catalog));
 }
 
-static inline const struct tl_table_info *fake_table(const struct tl_catalog *c, const char *name)
+static inline const struct tl_table_info *fake_table(const struct tl_catalog *c, const char *schema,
+                                                     const char *name)
 {
+    if (schema && strcmp(schema, "public") != 0)
+        return NULL;
     const struct fake_source *s = fake_of_catalog(c);
     for (uint32_t t = 0; t < s->table_count; t++) {
         if (strcmp(s->tables[t].info.name, name) == 0)

@@ -35,8 +35,11 @@ static const struct tl_table_info fake_tables[] = {
      2, false},
 };
 
-static const struct tl_table_info *fake_table(const struct tl_catalog *c, const char *name)
+static const struct tl_table_info *fake_table(const struct tl_catalog *c, const char *schema,
+                                              const char *name)
 {
+    if (schema && strcmp(schema, "public") != 0)
+        return NULL;
     (void)c;
     for (size_t i = 0; i < sizeof(fake_tables) / sizeof(fake_tables[0]); i++)
         if (strcmp(fake_tables[i].name, name) == 0)

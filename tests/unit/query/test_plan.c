@@ -422,8 +422,8 @@ static const struct planned planneds[] = {
      "on events | Columns: props['k'] | Bounds: props['k'] = 'x'"},
     {"SELECT z FROM (SELECT z FROM (SELECT z FROM (SELECT z FROM (SELECT z FROM (SELECT status AS "
      "z FROM events) a) b) c) d) e WHERE z = 1",
-     "Filter | Condition: status = 1 | Project | Output: status | Scan on events | Columns: "
-     "status"},
+     "Project | Output: status | Filter | Condition: status = 1 | Scan on events | Columns: "
+     "status | Bounds: status = 1"},
     {"SELECT c FROM (SELECT count(*) AS c FROM events) q WHERE c > 1",
      "Filter | Condition: count(*) > 1 | Aggregate | Compute: count(*) | Scan on events"},
     {"SELECT p FROM (SELECT path AS p FROM events ORDER BY ts) q",
