@@ -88,7 +88,7 @@ static enum tl_code bind_create(struct tl__binder *b, const struct tl_ast_statem
 
 static enum tl_code bind_set_options(struct tl__binder *b, const struct tl_ast_statement *s)
 {
-    const struct tl_table_info *table = b->catalog->vtab->table(b->catalog, s->table_name);
+    const struct tl_table_info *table = b->catalog->vtab->table(b->catalog, NULL, s->table_name);
     if (!table)
         return TL__BIND_FAIL(b, TL_NOT_FOUND, "42P01", s->table_position,
                              "relation \"%s\" does not exist", s->table_name);
