@@ -66,6 +66,14 @@ if(NOT TALLY_ASAN)
     set_tests_properties(e2e/import PROPERTIES LABELS e2e TIMEOUT 600 SKIP_RETURN_CODE 77)
 endif()
 
+# Random questions of Tally and of DuckDB; the long form is a campaign.
+if(NOT TALLY_ASAN)
+    add_test(NAME differential
+        COMMAND /usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/differential/run.py --queries 20000)
+    set_tests_properties(differential PROPERTIES LABELS e2e TIMEOUT 1200 SKIP_RETURN_CODE 77
+        ENVIRONMENT "TALLY_BUILD=${CMAKE_BINARY_DIR}")
+endif()
+
 # End to end: real clients of other languages against a real tallyd of this build.
 foreach(e2e IN ITEMS "grpcio:/usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/e2e/test_grpcio.py"
                      "tokens:/usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/e2e/test_tokens.py"
