@@ -22,6 +22,7 @@
 
 #include "base/status.h"
 #include "wire/call.h"
+#include "wire/turns.h"
 #include "wire/window.h"
 
 struct tl_h2_owner {
@@ -39,7 +40,8 @@ struct tl_h2 {
     struct tl_message *messages; /* that hold bytes of the window */
     size_t window, held, need, charged;
     struct tl_window_waiter waiter;
-    const uint8_t *unsent; /* rest of what nghttp2 gave; valid until it is asked again */
+    struct tl_turn_line appends; /* its batches that wait for the engine */
+    const uint8_t *unsent;       /* rest of what nghttp2 gave; valid until it is asked again */
     size_t unsent_size;
     bool failed; /* the session is over */
     bool draining, goaway_sent;

@@ -3,13 +3,16 @@
  *
  * Each request message becomes an append: borrowed by the engine until it is durable and visible,
  * then acknowledged in the stream's own order. Backpressure: the message's bytes go back to the
- * client's window only when it is done; a stream with too many appends in flight, or with too
- * many acknowledgements unread, is left unread itself.
+ * client's window only when it is done; the engine is given a bounded number of bytes, the others
+ * wait their connection's turn (wire/turns.h); a stream with too many appends in flight, or with
+ * too many acknowledgements unread, is left unread itself.
  *
- *     message ── WAITING (the engine's queue is full) ── FLYING ── DONE ── acknowledged
+ *     message ── WAITING (the engine has enough) ── FLYING ── DONE ── acknowledged
  *
- * An append whose call is gone stays until the engine is done with it.
+ * An append whose call is gone stays until the engine is done with it, and goes at once when the
+ * engine has not taken it.
  */
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -17,6 +20,7 @@
 #include "wire/append_request.h"
 #include "wire/authorize.h"
 #include "wire/events.h"
+#include "wire/h2.h"
 #include "wire/principals.h"
 #include "wire/schema_cache.h"
 #include "wire/server_int.h"
@@ -25,12 +29,13 @@
 enum append_state { APPEND_WAITING, APPEND_FLYING, APPEND_DONE };
 
 struct tl_append {
-    struct tl_mail mail; /* from the engine's thread */
+    struct tl_mail mail;      /* from the engine's thread */
+    struct tl_turn_item turn; /* while it waits */
     struct tl_server *server;
-    struct tl_ingest *stream;    /* NULL: the call is gone */
-    struct tl_append *next;      /* of the stream, oldest first */
-    struct tl_append *wait_next; /* of the server's line */
+    struct tl_ingest *stream; /* NULL: the call is gone */
+    struct tl_append *next;   /* of the stream, oldest first */
     enum append_state state;
+    bool taken; /* by the engine */
     struct tl_message *message;
     struct tl_events *events; /* AppendEvents: what the engine borrows instead */
     struct tally_batch batch;
@@ -162,6 +167,8 @@ static void append_done(struct tl_append *a)
     struct tl_server *server = a->server;
     a->state = APPEND_DONE;
     server->append_count--;
+    if (a->taken)
+        server->append_taken_bytes -= a->turn.size_bytes;
     count_ack(a);
     /* The engine has let go of the bytes: they go back to the client's window. */
     if (a->events)
@@ -219,17 +226,24 @@ static void on_engine_done(void *arg, const struct tally_ack *ack)
     tl_mailbox_post(&a->server->mailbox, &a->mail);
 }
 
-/* False: the engine's queue is full. */
+/* False: the engine has enough. */
 static bool submit(struct tl_append *a)
 {
+    struct tl_server *server = a->server;
     struct tl_status st = TL_STATUS_INIT;
+    if (server->append_taken_bytes >= TL_ENGINE_BYTES)
+        return false;
     a->state = APPEND_FLYING; /* before the call: `done` may come within it */
-    enum tl_code rc = tally_append(a->server->db, &a->batch, on_engine_done, a, &st);
+    a->taken = true;
+    server->append_taken_bytes += a->turn.size_bytes;
+    enum tl_code rc = tally_append(server->db, &a->batch, on_engine_done, a, &st);
     if (rc == TL_OK)
         return true;
+    a->taken = false;
+    server->append_taken_bytes -= a->turn.size_bytes;
     if (rc == TL_BUSY) {
         a->state = APPEND_WAITING;
-        a->server->metrics.append_busy++;
+        server->metrics.append_busy++;
         return false;
     }
     snprintf(a->text, sizeof(a->text), "%s", st.text);
@@ -238,67 +252,54 @@ static bool submit(struct tl_append *a)
     return true;
 }
 
-static void wait_for_room(struct tl_append *a)
+static struct tl_append *append_of(struct tl_turn_item *item)
 {
-    struct tl_server *server = a->server;
-    a->wait_next = NULL;
-    if (server->append_last)
-        server->append_last->wait_next = a;
-    else
-        server->append_first = a;
-    server->append_last = a;
+    return (struct tl_append *)((uint8_t *)item - offsetof(struct tl_append, turn));
 }
 
 void tl_append_retry(struct tl_server *server)
 {
-    while (server->append_first) {
-        struct tl_append *a = server->append_first;
-        struct tl_append *next = a->wait_next;
-        if (!a->stream) { /* nobody waits for it, and nothing was promised */
-            server->append_first = next;
-            server->append_last = next ? server->append_last : NULL;
-            server->append_count--;
-            server->metrics.append_open--;
-            append_free(a);
-            continue;
-        }
-        /* Out of the line first: submit may complete it, and whoever resumes may join the line. */
-        server->append_first = next;
-        server->append_last = next ? server->append_last : NULL;
+    while (server->append_taken_bytes < TL_ENGINE_BYTES) {
+        /* Out of its line first: submit may complete it, and whoever resumes may join a line. */
+        struct tl_turn_item *item = tl_turns_take(&server->turns);
+        if (!item)
+            break;
+        struct tl_append *a = append_of(item);
         if (!submit(a)) {
-            a->wait_next = server->append_first;
-            server->append_first = a;
-            if (!server->append_last)
-                server->append_last = a;
+            tl_turns_put_back(&server->turns, &a->stream->call->h2->appends, item);
             break;
         }
     }
     resume_paused(server);
 }
 
+/* Nobody waits for it any more, and nothing was promised. */
+static void forget_waiting(struct tl_append *a)
+{
+    tl_turns_remove(&a->turn);
+    a->server->append_count--;
+    a->server->metrics.append_open--;
+    append_free(a);
+}
+
 void tl_append_drop_waiting(struct tl_server *server)
 {
-    while (server->append_first) {
-        struct tl_append *a = server->append_first;
-        server->append_first = a->wait_next;
-        struct tl_ingest *s = a->stream;
-        if (s) { /* the call closes with its connection right after */
-            for (struct tl_append **p = &s->first; *p; p = &(*p)->next) {
-                if (*p == a) {
-                    *p = a->next;
-                    break;
-                }
+    struct tl_turn_item *item;
+    while ((item = tl_turns_take(&server->turns)) != NULL) {
+        struct tl_append *a = append_of(item);
+        struct tl_ingest *s = a->stream; /* the call closes with its connection right after */
+        for (struct tl_append **p = &s->first; *p; p = &(*p)->next) {
+            if (*p == a) {
+                *p = a->next;
+                break;
             }
-            s->last = s->first;
-            while (s->last && s->last->next)
-                s->last = s->last->next;
-            s->count--;
         }
-        server->append_count--;
-        server->metrics.append_open--;
-        append_free(a);
+        s->last = s->first;
+        while (s->last && s->last->next)
+            s->last = s->last->next;
+        s->count--;
+        forget_waiting(a);
     }
-    server->append_last = NULL;
 }
 
 /* ---- the calls ---- */
@@ -318,8 +319,9 @@ static void start(struct tl_call *call, struct tl_append *a)
         append_done(a);
         return;
     }
-    if (server->append_first || !submit(a))
-        wait_for_room(a);
+    a->turn.size_bytes = a->batch.body.size + TL_ENGINE_BATCH_BYTES;
+    if (!tl_turns_empty(&server->turns) || !submit(a))
+        tl_turns_put(&server->turns, &call->h2->appends, &a->turn);
     if (!call->finished)
         update_pause(s);
 }
@@ -474,6 +476,8 @@ void tl_append_close(struct tl_call *call)
         a->stream = NULL;
         if (a->state == APPEND_DONE)
             append_free(a); /* behind one that is not done yet */
+        else if (a->state == APPEND_WAITING)
+            forget_waiting(a);
     }
     if (s->all_prev)
         s->all_prev->all_next = s->all_next;

@@ -50,8 +50,9 @@ struct tl_principals {
     int64_t version; /* what PRAGMA data_version said last */
     uint64_t epoch;  /* of what was looked up; from 1 */
     uint64_t looked_ns;
-    bool looked;   /* at looked_ns */
-    bool required; /* it cannot become false again */
+    bool looked;      /* at looked_ns */
+    bool required;    /* it cannot become false again */
+    uint64_t none_in; /* the epoch that had no principal; 0: not known */
     struct slot cache[CACHE_SLOTS];
 };
 
@@ -371,12 +372,13 @@ enum tl_code tl_principals_required(struct tl_principals *s, bool *out, struct t
         return TL_OK;
     if (look(s, st))
         return st->code;
-    if (s->db) {
+    if (s->db && s->none_in != s->epoch) { /* asked for each batch, answered once per epoch */
         int rc = sqlite3_step(s->statements[ANY]);
         sqlite3_reset(s->statements[ANY]);
         if (rc != SQLITE_ROW && rc != SQLITE_DONE)
             return fail(s, rc, "reading", st);
         s->required = rc == SQLITE_ROW;
+        s->none_in = s->required ? 0 : s->epoch;
     }
     *out = s->required;
     return TL_OK;

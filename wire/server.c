@@ -298,6 +298,7 @@ enum tl_code tl_server_open(const struct tl_server_options *options, struct tl_s
     server->principals = options->principals;
     server->log = options->log;
     server->log_arg = options->arg;
+    tl_turns_init(&server->turns);
     tl_window_budget_init(&server->windows, server->limits.window_budget_bytes);
     enum tl_code rc = open_all(server, options, st);
     if (rc) {

@@ -17,6 +17,7 @@
 #include "wire/mailbox.h"
 #include "wire/metrics.h"
 #include "wire/server.h"
+#include "wire/turns.h"
 #include "wire/window.h"
 
 struct ssl_ctx_st;
@@ -62,9 +63,9 @@ struct tl_server {
     uint32_t query_count; /* Execute calls whose work is not over */
     uint32_t admin_count;
 
-    /* Batches not yet taken by the engine, oldest first; and the number of all in flight. */
-    struct tl_append *append_first, *append_last;
-    uint32_t append_count;
+    struct tl_turns turns;     /* batches that the engine has not taken yet */
+    size_t append_taken_bytes; /* of batches that it has, and that are not done */
+    uint32_t append_count;     /* of both */
     struct tl_ingest *ingests; /* streams of Append and AppendEvents */
     bool appends_paused;       /* some stream waits for append_count to fall */
 

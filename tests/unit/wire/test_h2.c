@@ -249,6 +249,93 @@ static void engine_queue_full_waits(void **state)
     close_server();
 }
 
+/* A slow disk, and clients that offer all they can: a small client's batch waits for what the
+ * engine has, not for what the others have offered. Counted in batches that the engine finishes. */
+static void large_batches_starve_no_small_client(void **state)
+{
+    (void)state;
+    enum { LARGE = 4, STREAMS = 4, EACH = 12, SMALL = 40 };
+    open_server(0);
+    struct client large[LARGE], small;
+    struct client_stream *s[LARGE][STREAMS];
+    for (int i = 0; i < LARGE; i++) {
+        client_open(&large[i], server);
+        for (int k = 0; k < STREAMS; k++) {
+            s[i][k] = client_call(&large[i], APPEND);
+            for (uint64_t n = 1; n <= EACH; n++)
+                send_batch(&large[i], s[i][k], n, 1 << 20);
+        }
+        client_pump(&large[i], server);
+    }
+    assert_true(server->append_count > 2 * server->append_taken_bytes / (1 << 20));
+    client_open(&small, server);
+    struct client_stream *mine = client_call(&small, APPEND);
+    uint32_t most = 0;
+    for (uint64_t n = 1; n <= SMALL; n++) {
+        send_batch(&small, mine, n, 3000);
+        client_pump(&small, server);
+        uint32_t turns = 0;
+        for (; client_messages(mine) < n; turns++) {
+            fake_complete(&fake_db, 1);
+            for (int i = 0; i < LARGE; i++)
+                client_pump(&large[i], server);
+            client_pump(&small, server);
+            assert_true(server->windows.lent_bytes <= server->windows.limit_bytes);
+            assert_true(server->append_taken_bytes <= TL_ENGINE_BYTES + (2u << 20));
+        }
+        most = turns > most ? turns : most;
+    }
+    /* What the engine has at once, and a batch of each other connection. */
+    assert_true(most <= TL_ENGINE_BYTES / (1 << 20) + LARGE + 1);
+    for (int turn = 0; turn < LARGE * STREAMS * EACH; turn++) {
+        fake_complete(&fake_db, 1);
+        for (int i = 0; i < LARGE; i++)
+            client_pump(&large[i], server);
+    }
+    for (int i = 0; i < LARGE; i++) {
+        for (int k = 0; k < STREAMS; k++) { /* nothing accepted was dropped, all in order */
+            assert_int_equal(client_messages(s[i][k]), EACH);
+            for (uint64_t n = 1; n <= EACH; n++)
+                assert_int_equal(ack_sequence(s[i][k], n - 1), n);
+        }
+        client_close(&large[i]);
+    }
+    client_close(&small);
+    assert_int_equal(server->append_taken_bytes, 0);
+    assert_int_equal(server->windows.lent_bytes, 0);
+    close_server();
+}
+
+/* A client that leaves takes along what the engine has not taken, and nothing else. */
+static void waiting_batches_go_with_their_client(void **state)
+{
+    (void)state;
+    open_server(0);
+    fake_db.queue_limit = 1;
+    struct client a, b;
+    client_open(&a, server);
+    client_open(&b, server);
+    struct client_stream *first = client_call(&a, APPEND), *second = client_call(&b, APPEND);
+    for (uint64_t n = 1; n <= 5; n++) {
+        send_batch(&a, first, n, 1000);
+        send_batch(&b, second, n, 1000);
+        client_pump(&a, server);
+        client_pump(&b, server);
+    }
+    client_close(&a);
+    assert_int_equal(server->append_count, 6);
+    for (int i = 0; i < 6; i++) {
+        fake_complete(&fake_db, 1);
+        client_pump(&b, server);
+    }
+    assert_int_equal(client_messages(second), 5);
+    assert_int_equal(fake_db.taken, 6);
+    client_close(&b);
+    assert_int_equal(server->append_count, 0);
+    assert_int_equal(server->append_taken_bytes, 0);
+    close_server();
+}
+
 /* Half a message is given up when the client is silent, not when we hold it back. */
 static void only_silence_ends_half_a_message(void **state)
 {
@@ -796,6 +883,8 @@ int main(void)
         cmocka_unit_test(many_streams_of_one_connection_finish),
         cmocka_unit_test(engine_queue_full_waits),
         cmocka_unit_test(only_silence_ends_half_a_message),
+        cmocka_unit_test(large_batches_starve_no_small_client),
+        cmocka_unit_test(waiting_batches_go_with_their_client),
         cmocka_unit_test(backpressure_kills_no_stream),
         cmocka_unit_test(who_waits_for_a_window_lives_while_batches_are_under_way),
         cmocka_unit_test(a_client_that_goes_away_leaves_nothing),
