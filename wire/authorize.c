@@ -85,7 +85,7 @@ bool tl_authorize_again(struct tl_call *call)
             return true;
         return refuse(call, TL_GRPC_UNAUTHENTICATED, "this token was revoked, or is past its time");
     }
-    if (tl_principals_required(call->server->principals, &required, &st) || required)
+    if (tl_principals_required_since(call->server->principals, &required, &st) || required)
         return refuse(call, TL_GRPC_UNAUTHENTICATED,
                       "calls need a token since principals were made");
     return true;

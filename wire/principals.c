@@ -372,7 +372,7 @@ enum tl_code tl_principals_required(struct tl_principals *s, bool *out, struct t
         return TL_OK;
     if (look(s, st))
         return st->code;
-    if (s->db && s->none_in != s->epoch) { /* asked for each batch, answered once per epoch */
+    if (s->db) {
         int rc = sqlite3_step(s->statements[ANY]);
         sqlite3_reset(s->statements[ANY]);
         if (rc != SQLITE_ROW && rc != SQLITE_DONE)
@@ -382,6 +382,20 @@ enum tl_code tl_principals_required(struct tl_principals *s, bool *out, struct t
     }
     *out = s->required;
     return TL_OK;
+}
+
+enum tl_code tl_principals_required_since(struct tl_principals *s, bool *out, struct tl_status *st)
+{
+    *out = true;
+    if (s->required)
+        return TL_OK;
+    if (look(s, st))
+        return st->code;
+    if (s->none_in == s->epoch) {
+        *out = false;
+        return TL_OK;
+    }
+    return tl_principals_required(s, out, st);
 }
 
 /* ---- lookups ---- */

@@ -77,6 +77,10 @@ void tl_principals_close(struct tl_principals *s); /* takes NULL */
 /* Whether a principal was ever made: from then on everybody needs one. */
 TL_CHECK enum tl_code tl_principals_required(struct tl_principals *s, bool *out,
                                              struct tl_status *st);
+/* The same for each batch of a stream that was let in: costs nothing between two looks at the file,
+ * and hears of a change within a second, as of a revocation. */
+TL_CHECK enum tl_code tl_principals_required_since(struct tl_principals *s, bool *out,
+                                                   struct tl_status *st);
 
 /* The principal of a token, or of a name; *out NULL: none, revoked, or past its time. */
 TL_CHECK enum tl_code tl_principals_by_token(struct tl_principals *s, struct tl_slice token,

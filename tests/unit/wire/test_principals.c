@@ -81,6 +81,14 @@ static bool required(struct tl_principals *s)
     return is;
 }
 
+static bool required_since(struct tl_principals *s)
+{
+    struct tl_status st = TL_STATUS_INIT;
+    bool is;
+    assert_ok(&st, tl_principals_required_since(s, &is, &st));
+    return is;
+}
+
 static void a_token_names_its_principal(void **state)
 {
     struct bed *b = *state;
@@ -171,6 +179,25 @@ static void another_process_is_heard_within_a_second(void **state)
     assert_false(tl_principals_valid(server, p));
     assert_null(find(server, token));
     tl_principal_unref(p);
+    tl_principals_close(server);
+}
+
+/* A stream that was let in without a token hears of the first one within a second. */
+static void streams_hear_of_the_first_principal(void **state)
+{
+    struct bed *b = *state;
+    struct tl_status st = TL_STATUS_INIT;
+    struct tl_principals *server;
+    char token[TL_TOKEN_BYTES_MAX];
+    assert_ok(&st, tl_principals_open(b->dir, false, &b->clock.clock, &server, &st));
+    for (int i = 0; i < 3; i++) {
+        assert_false(required_since(server));
+        tl_clock_manual_advance(&b->clock, SECOND);
+    }
+    assert_false(required_since(server));
+    add(b->store, "shop", TL_SCOPE_ALL, INT64_MAX, token);
+    tl_clock_manual_advance(&b->clock, SECOND);
+    assert_true(required_since(server));
     tl_principals_close(server);
 }
 
@@ -310,6 +337,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_token_names_its_principal, setup, teardown),
         cmocka_unit_test_setup_teardown(revoked_and_expired_tokens_end, setup, teardown),
         cmocka_unit_test_setup_teardown(another_process_is_heard_within_a_second, setup, teardown),
+        cmocka_unit_test_setup_teardown(streams_hear_of_the_first_principal, setup, teardown),
         cmocka_unit_test_setup_teardown(a_store_that_is_made_later_is_found, setup, teardown),
         cmocka_unit_test_setup_teardown(tokens_do_not_stand_in_the_file, setup, teardown),
         cmocka_unit_test_setup_teardown(what_cannot_be_is_refused, setup, teardown),
