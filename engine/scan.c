@@ -17,49 +17,10 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
-#include "engine/db_int.h"
 #include "engine/rollup_scan.h"
-#include "engine/tenant.h"
+#include "engine/scan_int.h"
 
-enum { MORSEL_ROWS = 65536, SCAN_ARENA_CHUNK = 32768 };
-
-struct tl_db_source {
-    struct tl_source source; /* first */
-    struct tally *db;
-    struct tl_snapshot snapshot; /* borrowed from the cursor */
-    struct tally_tenant tenant;  /* its merchants are borrowed from the statement */
-};
-
-/* One requested column in one segment; PROPS have a second one for the values. */
-struct segment_column {
-    const struct tl_column *column; /* NULL: all NULL */
-    struct tl_dict_reader reader;   /* TEXT */
-    bool reader_open;
-    bool own;                       /* of one key of a PROPS column: it has this column to itself */
-    const struct tl_props_hot *hot; /* PROPS, when it has not: the keys that have */
-    struct tl_read_stats stats;     /* of the reader */
-};
-
-struct segment_scan {
-    struct tl_live_segment *live;
-    struct tl_segment *segment;
-    struct segment_column *columns; /* 2 × column_count */
-    bool check_ts;                  /* some rows of the ranges may lie outside the time range */
-};
-
-struct memtable_scan {
-    struct tl_memtable *memtable;
-    struct tl_memtable_dict *dicts; /* 2 × column_count */
-    bool *has_dict;
-};
-
-/* A unit of work: rows [lo, hi) of a segment or memtable, or a list of memtable rows. */
-struct work {
-    struct segment_scan *segment;
-    struct memtable_scan *memtable;
-    const uint32_t *rows;
-    uint32_t lo, hi; /* for a list: indexes into it */
-};
+enum { SCAN_ARENA_CHUNK = 32768 };
 
 /* What the holder of a morsel works with; kept for the next morsel when it is closed. */
 struct morsel_state {
@@ -72,29 +33,10 @@ struct morsel_state {
     int16_t **props_memo;      /* per column: keys code -> index of the key, -1 none, -2 unknown */
     uint32_t at;               /* next row */
     const struct work *work;
+    bool opened; /* what was read ahead for it has been taken in */
     struct tl_read_stats stats;
+    struct tl_read_stats ahead_stats; /* of what was read ahead for it */
     uint64_t rows, blocks_pruned, memtable_rows;
-};
-
-struct tl_scan {
-    struct tl_db_source *source;
-    struct tl_arena arena;
-    const struct tl_table *table;
-    uint32_t column_count;
-    struct tl_scan_column *columns;
-    int64_t ts_min_us, ts_max_us;
-    bool all_merchants; /* blocks are passed once */
-    uint32_t predicate_count;
-    const struct tl_predicate *predicates;
-    struct segment_scan **segments; /* for closing */
-    uint32_t segment_count, segment_capacity;
-    struct work *work;
-    uint32_t work_count, work_capacity, next_work;
-    pthread_mutex_t lock; /* free morsels, stats */
-    struct morsel_state *free_morsels;
-    struct tl_scan_stats stats;
-    struct tl_budget *budget;
-    struct tl_rollup_scan *rollup; /* of a view: it does all; else NULL */
 };
 
 /* ---- opening ---- */
@@ -119,94 +61,9 @@ static enum tl_code add_ranges(struct tl_scan *scan, struct work w, struct tl_st
 {
     uint32_t end = w.hi;
     for (; w.lo < end; w.lo = w.hi) {
-        w.hi = end - w.lo > MORSEL_ROWS ? w.lo + MORSEL_ROWS : end;
+        w.hi = end - w.lo > TL__MORSEL_ROWS ? w.lo + TL__MORSEL_ROWS : end;
         if (add_work(scan, &w, st))
             return st->code;
-    }
-    return TL_OK;
-}
-
-static uint32_t column_ids(const struct tl_scan *scan, uint32_t i, uint32_t ids[2])
-{
-    ids[0] = scan->columns[i].column_id;
-    ids[1] = ids[0] + 1;
-    return scan->columns[i].props_key.size > 0 ? 2 : 1;
-}
-
-/* Can any value of the column satisfy the predicate, going by the least and greatest? */
-static bool may_match_range(const struct tl_predicate *p, int64_t min, int64_t max)
-{
-    const int64_t *v = p->values.data;
-    switch (p->op) {
-    case TL_PRED_EQ:
-        return v[0] >= min && v[0] <= max;
-    case TL_PRED_NE:
-        return !(min == max && min == v[0]);
-    case TL_PRED_LT:
-        return min < v[0];
-    case TL_PRED_LE:
-        return min <= v[0];
-    case TL_PRED_GT:
-        return max > v[0];
-    case TL_PRED_GE:
-        return max >= v[0];
-    case TL_PRED_IN:
-        for (uint32_t i = 0; i < p->value_count; i++)
-            if (v[i] >= min && v[i] <= max)
-                return true;
-        return false;
-    default:
-        return true;
-    }
-}
-
-static bool is_plain_int(struct tl_type type)
-{
-    return type.kind == TL_BIGINT || type.kind == TL_DECIMAL64 || type.kind == TL_TIMESTAMP ||
-           type.kind == TL_TIMESTAMPTZ;
-}
-
-/* Rows that are NULL match IS NULL alone; the bounds speak of the others. */
-static bool block_may_match(const struct tl_scan *scan, const struct segment_scan *s,
-                            uint32_t block)
-{
-    for (uint32_t i = 0; i < scan->predicate_count; i++) {
-        const struct tl_predicate *p = &scan->predicates[i];
-        const struct tl_column *c = s->columns[2 * p->column].column;
-        if (scan->columns[p->column].props_key.size > 0 && !s->columns[2 * p->column].own)
-            continue;
-        if (!c) {
-            if (p->op != TL_PRED_IS_NULL)
-                return false;
-            continue;
-        }
-        struct tl_block_stat b;
-        tl_column_block(c, block, &b);
-        bool all_null = b.nulls == b.rows;
-        if (p->op == TL_PRED_IS_NULL ? b.nulls == 0 : all_null)
-            return false;
-        if (p->op != TL_PRED_IS_NULL && p->op != TL_PRED_NOT_NULL &&
-            is_plain_int(scan->columns[p->column].type) && !may_match_range(p, b.min, b.max))
-            return false;
-    }
-    return true;
-}
-
-/* Where a key of a PROPS column lies in a segment: in a column of its own, or in the two of shapes
- * and values. */
-static enum tl_code find_key(struct tl_scan *scan, struct segment_scan *s, uint32_t i,
-                             uint32_t ids[2], uint32_t *count, struct tl_status *st)
-{
-    struct tl_props_hot *hot = tl_arena_alloc(&scan->arena, sizeof(*hot), st);
-    if (!hot)
-        return st->code;
-    tl_props_hot_of(s->segment, ids[0], hot);
-    int32_t rank = tl_props_hot_rank(hot, scan->columns[i].props_key);
-    s->columns[2 * i].own = rank >= 0;
-    s->columns[2 * i].hot = hot;
-    if (rank >= 0) {
-        ids[0] = tl_props_column_id(ids[0], (uint32_t)rank);
-        *count = 1;
     }
     return TL_OK;
 }
@@ -214,135 +71,42 @@ static enum tl_code find_key(struct tl_scan *scan, struct segment_scan *s, uint3
 static enum tl_code open_segment_columns(struct tl_scan *scan, struct segment_scan *s,
                                          struct tl_status *st)
 {
-    s->columns =
-        tl_arena_calloc(&scan->arena, 2 * (size_t)scan->column_count + 1, sizeof(*s->columns), st);
-    if (!s->columns)
+    if (tl__scan_locate_columns(scan, s, st))
         return st->code;
-    for (uint32_t i = 0; i < scan->column_count; i++) {
-        uint32_t ids[2];
-        uint32_t n = column_ids(scan, i, ids);
-        if (n == 2 && find_key(scan, s, i, ids, &n, st))
-            return st->code;
-        for (uint32_t k = 0; k < n; k++) {
-            struct segment_column *c = &s->columns[2 * i + k];
-            c->column = tl_segment_column(s->segment, ids[k]);
-            if (!c->column || c->column->type.kind != TL_TEXT)
-                continue;
-            if (tl_dict_reader_open(&c->reader, c->column, &c->stats, st))
-                return st->code;
-            c->reader_open = true;
-        }
-    }
-    return TL_OK;
-}
-
-static enum tl_code prefetch(struct tl_scan *scan, const struct segment_scan *s,
-                             const struct tl_row_range *ranges, uint32_t count,
-                             struct tl_status *st)
-{
-    uint32_t *ids = tl_arena_alloc(&scan->arena, (2 * (size_t)scan->column_count + 1) * 4, st);
-    if (!ids)
-        return st->code;
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < 2 * scan->column_count; i++)
-        if (s->columns[i].column)
-            ids[n++] = s->columns[i].column->id;
-    if (s->check_ts)
-        ids[n++] = TL_COLUMN_TS;
-    struct tl_read_stats stats = {0};
-    enum tl_code rc = tl_segment_prefetch(s->segment, ids, n, ranges, count, &stats, st);
-    scan->stats.bytes_read += stats.bytes_disk;
-    return rc;
-}
-
-/* The rows of the wanted merchants, narrowed by ts; exact. */
-static enum tl_code merchant_ranges(struct tl_scan *scan, struct segment_scan *s,
-                                    const struct tl_scan_spec *spec, uint32_t shard,
-                                    uint32_t shard_count, struct tl_row_range **out,
-                                    uint32_t *count, struct tl_status *st)
-{
-    struct tl_row_range *ranges =
-        tl_arena_alloc(&scan->arena, spec->merchant_count * sizeof(*ranges), st);
-    if (!ranges)
-        return st->code;
-    const struct tl_segment_info *info = &s->live->info;
-    bool inside = info->min_ts >= spec->ts_min_us && info->max_ts <= spec->ts_max_us;
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < spec->merchant_count; i++) {
-        int64_t merchant = spec->merchants[i];
-        if (merchant < info->min_merchant || merchant > info->max_merchant ||
-            tl_shard_of(merchant, shard_count) != shard)
+    for (uint32_t i = 0; i < 2 * scan->column_count; i++) {
+        struct segment_column *c = &s->columns[i];
+        if (!c->column || c->column->type.kind != TL_TEXT)
             continue;
-        uint32_t lo;
-        uint32_t hi;
-        if (tl_segment_find_merchant(s->segment, merchant, &lo, &hi, st))
+        if (tl_dict_reader_open(&c->reader, c->column, &c->stats, st))
             return st->code;
-        if (lo < hi && !inside) {
-            if (spec->ts_min_us > info->min_ts &&
-                tl_segment_find_ts(s->segment, lo, hi, spec->ts_min_us, &lo, st))
-                return st->code;
-            if (lo < hi && spec->ts_max_us < info->max_ts &&
-                tl_segment_find_ts(s->segment, lo, hi, spec->ts_max_us + 1, &hi, st))
-                return st->code;
-        }
-        if (lo < hi)
-            ranges[n++] = (struct tl_row_range){lo, hi};
+        c->reader_open = true;
     }
-    *out = ranges;
-    *count = n;
     return TL_OK;
 }
 
-static enum tl_code open_segment(struct tl_scan *scan, const struct tl_scan_spec *spec,
-                                 struct tl_live_segment *live, uint32_t shard, struct tl_status *st)
+static enum tl_code find_work(struct tl_scan *scan, const struct tl_scan_spec *spec,
+                              struct tl_status *st)
 {
-    const struct tl_segment_info *info = &live->info;
-    scan->stats.segments_total++;
-    bool out_of_time = info->max_ts < spec->ts_min_us || info->min_ts > spec->ts_max_us;
-    bool out_of_merchants = spec->merchant_count > 0 &&
-                            (info->max_merchant < spec->merchants[0] ||
-                             info->min_merchant > spec->merchants[spec->merchant_count - 1]);
-    if (out_of_time || out_of_merchants) {
-        scan->stats.segments_pruned++;
-        return TL_OK;
-    }
-    struct segment_scan *s = tl_arena_calloc(&scan->arena, 1, sizeof(*s), st);
-    if (!s || tl_pack_segment(live->pack->pack, live->index, &s->segment, st))
+    bool all = spec->merchant_count == 0;
+    if (!all && tl__scan_find_ranges(scan, spec, st))
         return st->code;
-    s->live = live;
-    struct tl_row_range whole = {0, info->rows};
-    struct tl_row_range *ranges = &whole;
-    uint32_t count = 1;
-    if (spec->merchant_count > 0) {
-        if (merchant_ranges(scan, s, spec, shard, scan->source->snapshot.version->shard_count,
-                            &ranges, &count, st))
-            return st->code;
+    for (uint32_t k = 0; k < scan->segment_count; k++) {
+        struct segment_scan *s = scan->segments[k];
+        struct tl_row_range whole = {0, s->live->info.rows};
+        const struct tl_row_range *ranges = all ? &whole : s->ranges;
+        uint32_t count = all ? 1 : s->range_count;
+        s->check_ts = all && !inside_time(scan, &s->live->info);
         if (count == 0) {
             scan->stats.segments_pruned++;
-            return TL_OK;
+            continue;
         }
-    } else {
-        s->check_ts = info->min_ts < spec->ts_min_us || info->max_ts > spec->ts_max_us;
-    }
-    if (scan->segment_count == scan->segment_capacity) {
-        uint32_t capacity = scan->segment_capacity ? scan->segment_capacity * 2 : 16;
-        struct segment_scan **grown = tl_arena_alloc(&scan->arena, capacity * sizeof(*grown), st);
-        if (!grown)
+        if (open_segment_columns(scan, s, st))
             return st->code;
-        if (scan->segment_count > 0)
-            memcpy(grown, scan->segments, scan->segment_count * sizeof(*grown));
-        scan->segments = grown;
-        scan->segment_capacity = capacity;
-    }
-    scan->segments[scan->segment_count++] = s; /* closed from here on, whatever happens */
-    if (open_segment_columns(scan, s, st))
-        return st->code;
-    if (spec->merchant_count > 0 && prefetch(scan, s, ranges, count, st))
-        return st->code;
-    for (uint32_t i = 0; i < count; i++) {
-        struct work w = {.segment = s, .lo = ranges[i].lo, .hi = ranges[i].hi};
-        if (add_ranges(scan, w, st))
-            return st->code;
+        for (uint32_t i = 0; i < count; i++) {
+            struct work w = {.segment = s, .lo = ranges[i].lo, .hi = ranges[i].hi};
+            if (add_ranges(scan, w, st))
+                return st->code;
+        }
     }
     return TL_OK;
 }
@@ -432,13 +196,15 @@ static enum tl_code open_all(struct tl_scan *scan, const struct tl_scan_spec *sp
         if (!l || !tl_bit_get(shards, s))
             continue;
         for (uint32_t i = 0; i < l->count; i++)
-            if (open_segment(scan, spec, l->segments[i], s, st))
+            if (tl__scan_add_segment(scan, spec, l->segments[i], s, st))
                 return st->code;
     }
+    if (find_work(scan, spec, st))
+        return st->code;
     for (uint32_t i = 0; i < t->memtable_count; i++)
         if (open_memtable(scan, spec, t->memtables[i], st))
             return st->code;
-    return TL_OK;
+    return tl__scan_open_ahead(scan, st);
 }
 
 static void scan_close(struct tl_scan *scan);
@@ -523,6 +289,14 @@ static struct morsel_state *take_morsel(struct tl_scan *scan, struct tl_status *
     return m;
 }
 
+static void give_morsel(struct tl_scan *scan, struct morsel_state *m)
+{
+    pthread_mutex_lock(&scan->lock);
+    m->next = scan->free_morsels;
+    scan->free_morsels = m;
+    pthread_mutex_unlock(&scan->lock);
+}
+
 static enum tl_code scan_next_morsel(struct tl_scan *scan, struct tl_morsel *out, bool *found,
                                      struct tl_status *st)
 {
@@ -534,8 +308,13 @@ static enum tl_code scan_next_morsel(struct tl_scan *scan, struct tl_morsel *out
     struct morsel_state *m = take_morsel(scan, st);
     if (!m)
         return st->code;
-    const struct work *w = &scan->work[scan->next_work++];
+    const struct work *w = &scan->work[scan->next_work];
     m->work = w;
+    m->opened = false;
+    if (tl_ahead_hand_out(scan->ahead, scan->next_work++, st)) {
+        give_morsel(scan, m);
+        return st->code;
+    }
     m->at = w->lo;
     *out = (struct tl_morsel){.rows = w->hi - w->lo, .impl = m};
     if (w->segment) {
@@ -713,7 +492,7 @@ static bool next_slice(struct tl_scan *scan, struct morsel_state *m, uint32_t *l
         uint32_t block = m->at >> TL_BLOCK_SHIFT;
         uint32_t end = (block + 1) << TL_BLOCK_SHIFT;
         end = end < w->hi ? end : w->hi;
-        bool skip = (m->at & (TL_BLOCK_ROWS - 1)) == 0 && !block_may_match(scan, s, block);
+        bool skip = (m->at & (TL_BLOCK_ROWS - 1)) == 0 && !tl__scan_block_may_match(scan, s, block);
         *all = true;
         if (ts && !skip) {
             struct tl_block_stat b;
@@ -845,6 +624,11 @@ static enum tl_code scan_next_chunk(struct tl_scan *scan, struct tl_morsel *mors
         return tl_rollup_scan_next_chunk(scan->rollup, morsel, out, st);
     struct morsel_state *m = morsel->impl;
     uint32_t rows = 0;
+    if (!m->opened) {
+        m->opened = true;
+        if (tl_ahead_open(scan->ahead, (uint32_t)(m->work - scan->work), &m->ahead_stats, st))
+            return st->code;
+    }
     enum tl_code rc = m->work->segment ? segment_chunk(scan, m, arena, &rows, st)
                                        : memtable_chunk(scan, m, arena, &rows, st);
     if (rc)
@@ -867,15 +651,17 @@ static void scan_close_morsel(struct tl_scan *scan, struct tl_morsel *morsel)
         if (m->cursor_open[i])
             tl_cursor_close(&m->cursors[i]);
     tl_parents_close(&m->parents);
+    tl_ahead_close(scan->ahead, (uint32_t)(m->work - scan->work));
     pthread_mutex_lock(&scan->lock);
     scan->stats.rows_scanned += m->rows;
     scan->stats.memtable_rows += m->memtable_rows;
     scan->stats.blocks_read += m->stats.blocks;
     scan->stats.blocks_cached += m->stats.blocks - m->stats.blocks_disk;
     scan->stats.blocks_pruned += m->blocks_pruned;
-    scan->stats.bytes_read += m->stats.bytes_disk;
+    scan->stats.bytes_read += m->stats.bytes_disk + m->ahead_stats.bytes_disk;
+    scan->stats.reads += m->stats.reads + m->ahead_stats.reads;
     m->rows = m->memtable_rows = m->blocks_pruned = 0;
-    m->stats = (struct tl_read_stats){0};
+    m->stats = m->ahead_stats = (struct tl_read_stats){0};
     m->next = scan->free_morsels;
     scan->free_morsels = m;
     pthread_mutex_unlock(&scan->lock);
@@ -890,14 +676,17 @@ static void scan_stats(const struct tl_scan *scan, struct tl_scan_stats *out)
     }
     *out = scan->stats;
     for (uint32_t i = 0; i < scan->segment_count; i++)
-        for (uint32_t k = 0; k < 2 * scan->column_count && scan->segments[i]->columns; k++)
+        for (uint32_t k = 0; k < 2 * scan->column_count && scan->segments[i]->columns; k++) {
             out->bytes_read += scan->segments[i]->columns[k].stats.bytes_disk;
+            out->reads += scan->segments[i]->columns[k].stats.reads;
+        }
 }
 
 static void scan_close(struct tl_scan *scan)
 {
     if (!scan)
         return;
+    tl_ahead_free(scan->ahead);
     for (uint32_t i = 0; i < scan->segment_count; i++)
         for (uint32_t k = 0; k < 2 * scan->column_count && scan->segments[i]->columns; k++)
             if (scan->segments[i]->columns[k].reader_open)

@@ -650,10 +650,11 @@ static void print_scan(const struct tl_run *run, const struct tl_plan_node *node
     if (s.rollup_rows + s.raw_rows > 0)
         tl_buffer_printf(out, "%*sRollup rows: %llu; raw rows: %llu\n", indent, "",
                          (unsigned long long)s.rollup_rows, (unsigned long long)s.raw_rows);
-    tl_buffer_printf(out, "%*sBlocks: %llu read, %llu cached, %llu pruned; bytes read: %llu\n",
-                     indent, "", (unsigned long long)s.blocks_read,
-                     (unsigned long long)s.blocks_cached, (unsigned long long)s.blocks_pruned,
-                     (unsigned long long)s.bytes_read);
+    tl_buffer_printf(
+        out, "%*sBlocks: %llu read, %llu cached, %llu pruned; disk reads: %llu; bytes read: %llu\n",
+        indent, "", (unsigned long long)s.blocks_read, (unsigned long long)s.blocks_cached,
+        (unsigned long long)s.blocks_pruned, (unsigned long long)s.reads,
+        (unsigned long long)s.bytes_read);
 }
 
 /* What a node did, summed over the pipes that ran copies of it. */

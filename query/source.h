@@ -128,6 +128,7 @@ struct tl_scan_stats {
     uint64_t blocks_read;  /* decoded */
     uint64_t blocks_cached, blocks_pruned;
     uint64_t bytes_read;  /* from the disk */
+    uint64_t reads;       /* requests that brought them */
     uint64_t rollup_rows; /* of a materialized view: rows that were stored, */
     uint64_t raw_rows;    /* and rows of its table that were aggregated */
 };

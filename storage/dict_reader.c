@@ -61,6 +61,36 @@ static uint32_t page_of(const struct tl__column *c, uint32_t code)
     return lo;
 }
 
+/* When codes of several pages that are not here are asked for, their pages come in one batch. */
+static enum tl_code reader_ahead(struct tl_dict_reader *r, const uint32_t *codes, uint32_t count,
+                                 struct tl_status *st)
+{
+    enum { AHEAD_PAGES = 64 };
+    const struct tl__column *c = tl__column_of(r->column);
+    uint32_t pages[AHEAD_PAGES], n = 0, first = 0, end = 0;
+    for (uint32_t i = 0; i < count && n < AHEAD_PAGES; i++) {
+        if (codes[i] >= first && codes[i] < end)
+            continue;
+        uint32_t page = page_of(c, codes[i]);
+        first = c->pages[page].first_code;
+        end = c->pages[page + 1].first_code;
+        if (!atomic_load_explicit(&r->pages[page], memory_order_acquire))
+            pages[n++] = page;
+    }
+    if (n < 2)
+        return TL_OK;
+    struct tl_read_stats stats = {0};
+    enum tl_code rc = tl__pages_prefetch(c, pages, n, &stats, st);
+    if (r->stats) {
+        pthread_mutex_lock(r->lock);
+        r->stats->reads += stats.reads;
+        r->stats->bytes_disk += stats.bytes_disk;
+        r->stats->blocks_disk += stats.blocks_disk;
+        pthread_mutex_unlock(r->lock);
+    }
+    return rc;
+}
+
 static enum tl_code reader_get(const struct tl_dict *d, const uint32_t *codes, uint32_t count,
                                struct tl_slice *out, struct tl_status *st)
 {
@@ -68,6 +98,11 @@ static enum tl_code reader_get(const struct tl_dict *d, const uint32_t *codes, u
     const struct tl__column *c = tl__column_of(r->column);
     const uint8_t *image = NULL;
     uint32_t first = 0, end = 0; /* codes of `image` */
+    if (count > 1 && c->page_count > 1) {
+        enum tl_code rc = reader_ahead(r, codes, count, st);
+        if (rc)
+            return rc;
+    }
     for (uint32_t i = 0; i < count; i++) {
         uint32_t code = codes[i];
         if (code < first || code >= end) {
@@ -116,7 +151,7 @@ enum tl_code tl_dict_reader_load_all(struct tl_dict_reader *r, struct tl_arena *
     struct tl_slice *values = tl_arena_calloc(arena, r->dict.count, sizeof(*values), st);
     if (!values)
         return st->code;
-    enum tl_code rc = tl__pages_prefetch(c, r->stats, st);
+    enum tl_code rc = tl__pages_prefetch(c, NULL, c->page_count, r->stats, st);
     for (uint32_t i = 0; !rc && i < c->page_count; i++) {
         const uint8_t *image;
         rc = reader_page(r, i, &image, st);

@@ -293,7 +293,7 @@ enum tl_code tl_pack_open(struct tl_io *io, const struct tl_pack_id *id, struct 
     }
     struct tl_buffer tail;
     tl_buffer_init(&tail, "pack footer", 16 << 20);
-    enum tl_code rc = tl_io_open(io, name, TL_IO_READ, &p->file, st);
+    enum tl_code rc = tl_io_open(io, name, TL_IO_DIRECT, &p->file, st);
     if (!rc)
         rc = read_ends(p, &tail, st);
     tl_buffer_deinit(&tail);

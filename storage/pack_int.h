@@ -266,8 +266,12 @@ TL_CHECK enum tl_code tl__merchant_page_pin(const struct tl_segment *s, uint32_t
 TL_CHECK enum tl_code tl__merchant_page_put(const struct tl_segment *s, uint32_t page,
                                             struct tl_slice stored, struct tl_status *st);
 
-/* Brings all pages of strings into the cache, in few reads. */
-TL_CHECK enum tl_code tl__pages_prefetch(const struct tl__column *c, struct tl_read_stats *stats,
+/* The page that a merchant would stand in; false when the index alone says that he is not there. */
+bool tl__merchant_page_of(const struct tl_segment *s, int64_t merchant, uint32_t *page);
+
+/* Brings pages of strings into the cache, in few reads; NULL: [0, count). */
+TL_CHECK enum tl_code tl__pages_prefetch(const struct tl__column *c, const uint32_t *pages,
+                                         uint32_t count, struct tl_read_stats *stats,
                                          struct tl_status *st);
 
 /* ---- reading past the cache: for merging and verifying, which touch everything once ---- */

@@ -716,6 +716,28 @@ static uint32_t mini_row(const struct tl_segment *s, uint32_t index, const struc
     return row > s->info->rows ? UINT32_MAX : (uint32_t)row;
 }
 
+/* The last mini-page that begins at or before the merchant, which is not before the first. */
+static uint32_t mini_of(const struct tl_segment *s, int64_t merchant)
+{
+    uint32_t a = 0, b = s->mini_count;
+    while (b - a > 1) {
+        uint32_t mid = (a + b) / 2;
+        if (s->mini_merchants[mid] <= merchant)
+            a = mid;
+        else
+            b = mid;
+    }
+    return a;
+}
+
+bool tl__merchant_page_of(const struct tl_segment *s, int64_t merchant, uint32_t *page)
+{
+    if (s->mini_count == 0 || merchant > s->info->max_merchant || merchant < s->mini_merchants[0])
+        return false;
+    *page = mini_of(s, merchant) / PAGE_MINIS;
+    return true;
+}
+
 enum tl_code tl_segment_find_merchant(const struct tl_segment *s, int64_t merchant, uint32_t *lo,
                                       uint32_t *hi, struct tl_status *st)
 {
@@ -727,15 +749,7 @@ enum tl_code tl_segment_find_merchant(const struct tl_segment *s, int64_t mercha
         *lo = *hi = 0;
         return TL_OK;
     }
-    /* The last mini-page that begins at or before the merchant. */
-    uint32_t a = 0, b = s->mini_count;
-    while (b - a > 1) {
-        uint32_t mid = (a + b) / 2;
-        if (s->mini_merchants[mid] <= merchant)
-            a = mid;
-        else
-            b = mid;
-    }
+    uint32_t a = mini_of(s, merchant);
     struct mini m;
     enum tl_code rc = mini_open(s, a, &m, st);
     if (rc)

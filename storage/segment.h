@@ -42,9 +42,10 @@ enum {
 
 /* What a scan touched; added to, never cleared. One per thread that reads. */
 struct tl_read_stats {
+    uint64_t reads;        /* requests to the disk */
     uint64_t blocks;       /* blocks and pages asked for */
     uint64_t blocks_disk;  /* of these, not found in the cache */
-    uint64_t bytes_disk;   /* read from the disk */
+    uint64_t bytes_disk;   /* read from the disk, gaps and rests of pages counted */
     uint64_t rows_decoded; /* values decoded */
 };
 
@@ -194,6 +195,32 @@ TL_CHECK enum tl_code tl_segment_prefetch(const struct tl_segment *s, const uint
                                           uint32_t column_count, const struct tl_row_range *ranges,
                                           uint32_t range_count, struct tl_read_stats *stats,
                                           struct tl_status *st);
+
+/* The same for many segments of one io at once, and ahead of need. Collect, then either run, or
+ * begin now and finish when the blocks are needed: then they stay pinned until the clear. One
+ * thread at a time; begin and finish may be called by different ones. */
+struct tl_prefetch;
+struct tl_io_queue;
+TL_CHECK enum tl_code tl_prefetch_new(struct tl_prefetch **out, struct tl_status *st);
+void tl_prefetch_free(struct tl_prefetch *p); /* NULL is fine */
+/* More than 8 MiB of units are read on the way. */
+TL_CHECK enum tl_code tl_prefetch_rows(struct tl_prefetch *p, const struct tl_segment *s,
+                                       const uint32_t *column_ids, uint32_t column_count,
+                                       const struct tl_row_range *ranges, uint32_t range_count,
+                                       struct tl_status *st);
+/* The page of the merchant index that tl_segment_find_merchant will look into. */
+TL_CHECK enum tl_code tl_prefetch_merchant(struct tl_prefetch *p, const struct tl_segment *s,
+                                           int64_t merchant, struct tl_status *st);
+/* Bytes of what is collected and not in the cache. */
+uint64_t tl_prefetch_size(const struct tl_prefetch *p);
+TL_CHECK enum tl_code tl_prefetch_run(struct tl_prefetch *p, struct tl_read_stats *stats,
+                                      struct tl_status *st);
+TL_CHECK enum tl_code tl_prefetch_begin(struct tl_prefetch *p, struct tl_io_queue *queue,
+                                        struct tl_read_stats *stats, struct tl_status *st);
+/* *late: the reads were not all there yet. */
+TL_CHECK enum tl_code tl_prefetch_finish(struct tl_prefetch *p, bool *late, struct tl_status *st);
+/* Waits for what is in flight, unpins, and forgets what was collected. */
+void tl_prefetch_clear(struct tl_prefetch *p);
 
 /* ---- what a pack holds, for the operator ---- */
 

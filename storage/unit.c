@@ -269,6 +269,7 @@ static enum tl_code unit_pin(const struct unit *u, bool once, struct tl_read_sta
         return rc;
     }
     if (stats) {
+        stats->reads++;
         stats->blocks_disk++;
         stats->bytes_disk += u->size;
     }
@@ -337,129 +338,235 @@ enum tl_code tl__merchant_page_put(const struct tl_segment *s, uint32_t page,
 /* ---- many at once ---- */
 
 enum {
-    BATCH_UNITS = 256,        /* of one io batch */
-    BATCH_BYTES = 8 << 20,    /* read at once; more becomes several batches */
-    GAP_BYTES = 4 << 10,      /* read over rather than seek */
+    BATCH_UNITS = 4096,       /* read at once; more becomes several batches */
+    BATCH_BYTES = 8 << 20,    /* the same */
+    GAP_BYTES = 16 << 10,     /* read over: another read costs more than these bytes */
     READ_BYTES_MAX = 1 << 20, /* of one request, unless a unit is larger */
     MAP_AHEAD_BLOCKS = 16     /* of a map, for one block of rows */
 };
 
-struct batch {
-    struct tl_pack *pack;
-    struct tl_read_stats *stats;
-    struct tl_buffer bytes;
-    struct unit units[BATCH_UNITS];
-    struct tl_io_read reads[BATCH_UNITS];
-    uint32_t read_of[BATCH_UNITS];
-    uint32_t count;
-    uint64_t size; /* of the units so far, gaps not counted */
+struct item {
+    struct unit unit;
+    uint32_t read; /* among the reads */
+    struct tl_cached *pin;
 };
 
-static int unit_cmp(const void *a, const void *b)
+struct tl_prefetch {
+    struct tl_io *io; /* of the units; NULL: there are none */
+    struct tl_read_stats *stats;
+    struct item *items;
+    uint32_t count, capacity;
+    uint64_t size; /* of the units so far, gaps not counted */
+    struct tl_io_read *reads;
+    uint32_t read_count, read_capacity;
+    uint8_t *bytes; /* whole pages, one read behind the other */
+    size_t bytes_capacity;
+    struct tl_io_queue *queue; /* the flight is in it; NULL: there is none */
+    struct tl_io_flight flight;
+};
+
+static int item_cmp(const void *a, const void *b)
 {
-    const struct unit *x = a, *y = b;
+    const struct unit *x = &((const struct item *)a)->unit, *y = &((const struct item *)b)->unit;
+    if (x->pack != y->pack)
+        return ((uintptr_t)x->pack > (uintptr_t)y->pack) -
+               ((uintptr_t)x->pack < (uintptr_t)y->pack);
     return (x->offset > y->offset) - (x->offset < y->offset);
 }
 
-static enum tl_code batch_read(struct batch *b, uint32_t *read_count, struct tl_status *st)
+static uint64_t page_floor(uint64_t offset)
 {
-    qsort(b->units, b->count, sizeof(b->units[0]), unit_cmp);
-    uint32_t n = 0;
-    size_t total = 0;
-    for (uint32_t i = 0; i < b->count; i++) {
-        const struct unit *u = &b->units[i];
-        struct tl_io_read *last = n > 0 ? &b->reads[n - 1] : NULL;
+    return offset & ~(uint64_t)(TL_IO_PAGE_BYTES - 1);
+}
+
+static size_t page_ceil(size_t size)
+{
+    return (size + TL_IO_PAGE_BYTES - 1) & ~(size_t)(TL_IO_PAGE_BYTES - 1);
+}
+
+/* Orders the units, leaves out what was asked for twice, and makes neighbours one read. */
+static enum tl_code plan_reads(struct tl_prefetch *p, struct tl_status *st)
+{
+    uint32_t kept = 0, n = 0;
+    qsort(p->items, p->count, sizeof(p->items[0]), item_cmp);
+    if (p->count > p->read_capacity) {
+        free(p->reads);
+        p->reads = calloc(p->count, sizeof(*p->reads));
+        p->read_capacity = p->reads ? p->count : 0;
+        if (!p->reads)
+            return TL_FAIL(st, TL_LIMIT, "no memory to read ahead");
+    }
+    for (uint32_t i = 0; i < p->count; i++) {
+        const struct unit *u = &p->items[i].unit;
+        if (kept > 0 && item_cmp(&p->items[kept - 1], &p->items[i]) == 0)
+            continue;
+        struct tl_io_read *last = n > 0 ? &p->reads[n - 1] : NULL;
         uint64_t end = last ? last->offset + last->size : 0;
-        if (last && u->offset <= end + GAP_BYTES &&
+        if (last && last->file == u->pack->file && u->offset <= end + GAP_BYTES &&
             u->offset + u->size - last->offset <= READ_BYTES_MAX) {
             if (u->offset + u->size > end)
                 last->size = (size_t)(u->offset + u->size - last->offset);
         } else {
-            b->reads[n++] =
-                (struct tl_io_read){.file = b->pack->file, .offset = u->offset, .size = u->size};
+            uint64_t offset = page_floor(u->offset);
+            p->reads[n++] = (struct tl_io_read){.file = u->pack->file,
+                                                .offset = offset,
+                                                .size = (size_t)(u->offset - offset) + u->size,
+                                                .whole_pages = true};
         }
-        b->read_of[i] = n - 1;
+        p->items[kept] = p->items[i];
+        p->items[kept++].read = n - 1;
     }
+    p->count = kept;
+    p->read_count = n;
+    size_t total = 0;
     for (uint32_t i = 0; i < n; i++)
-        total += b->reads[i].size;
-    tl_buffer_clear(&b->bytes);
-    uint8_t *to = tl_buffer_reserve(&b->bytes, total);
-    if (!to)
-        return tl_buffer_check(&b->bytes, st);
-    for (uint32_t i = 0; i < n; i++) {
-        b->reads[i].buffer = to;
-        to += b->reads[i].size;
-        if (b->stats)
-            b->stats->bytes_disk += b->reads[i].size;
+        total += page_ceil(p->reads[i].size);
+    if (total > p->bytes_capacity) {
+        free(p->bytes);
+        p->bytes = aligned_alloc(TL_IO_PAGE_BYTES, total);
+        p->bytes_capacity = p->bytes ? total : 0;
+        if (!p->bytes)
+            return TL_FAIL(st, TL_LIMIT, "no memory to read %zu bytes ahead", total);
     }
-    *read_count = n;
-    return tl_io_read_batch(b->pack->io, b->reads, n, st);
+    size_t at = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        p->reads[i].buffer = p->bytes + at;
+        at += page_ceil(p->reads[i].size);
+    }
+    if (p->stats) {
+        p->stats->reads += n;
+        p->stats->bytes_disk += total;
+        p->stats->blocks += kept;
+        p->stats->blocks_disk += kept;
+    }
+    return TL_OK;
 }
 
-static enum tl_code batch_flush(struct batch *b, struct tl_status *st)
+/* Verifies what has come and puts it into the cache, pinned. */
+static enum tl_code publish_all(struct tl_prefetch *p, struct tl_status *st)
 {
-    if (b->count == 0)
-        return TL_OK;
-    uint32_t n;
-    enum tl_code rc = batch_read(b, &n, st);
-    for (uint32_t i = 0; !rc && i < b->count; i++) {
-        const struct unit *u = &b->units[i];
-        const struct tl_io_read *r = &b->reads[b->read_of[i]];
-        const uint8_t *from = (const uint8_t *)r->buffer + (u->offset - r->offset);
-        struct tl_cached *pin;
-        rc = unit_publish(u, tl_slice_of(from, u->size), true, &pin, st);
-        if (!rc)
-            tl__pin_release(b->pack, pin);
+    enum tl_code rc = TL_OK;
+    for (uint32_t i = 0; !rc && i < p->count; i++) {
+        struct item *item = &p->items[i];
+        const struct tl_io_read *r = &p->reads[item->read];
+        const uint8_t *from = (const uint8_t *)r->buffer + (item->unit.offset - r->offset);
+        rc = unit_publish(&item->unit, tl_slice_of(from, item->unit.size), true, &item->pin, st);
+        if (rc && rc != TL_LIMIT)
+            tl_status_wrap(st, "pack %s", tl_io_name(item->unit.pack->file));
     }
     if (rc == TL_LIMIT) {
         /* The cache is full of pinned blocks: what is missing is read when it is needed. */
         tl_status_clear(st);
         rc = TL_OK;
     }
-    if (b->stats) {
-        b->stats->blocks += b->count;
-        b->stats->blocks_disk += b->count;
-    }
-    b->count = 0;
-    b->size = 0;
     return rc;
 }
 
-static enum tl_code batch_add(struct batch *b, struct unit u, struct tl_status *st)
+void tl_prefetch_clear(struct tl_prefetch *p)
+{
+    if (p->queue) {
+        struct tl_status ignored = TL_STATUS_INIT;
+        TL_IGNORE(tl_io_queue_wait(p->queue, &p->flight, NULL, &ignored));
+        p->queue = NULL;
+    }
+    for (uint32_t i = 0; i < p->count; i++)
+        if (p->items[i].pin)
+            tl__pin_release(p->items[i].unit.pack, p->items[i].pin);
+    p->count = p->read_count = 0;
+    p->size = 0;
+}
+
+enum tl_code tl_prefetch_new(struct tl_prefetch **out, struct tl_status *st)
+{
+    struct tl_prefetch *p = calloc(1, sizeof(*p));
+    if (!p)
+        return TL_FAIL(st, TL_LIMIT, "no memory to read ahead");
+    *out = p;
+    return TL_OK;
+}
+
+void tl_prefetch_free(struct tl_prefetch *p)
+{
+    if (!p)
+        return;
+    tl_prefetch_clear(p);
+    free(p->items);
+    free(p->reads);
+    free(p->bytes);
+    free(p);
+}
+
+uint64_t tl_prefetch_size(const struct tl_prefetch *p)
+{
+    return p->size;
+}
+
+enum tl_code tl_prefetch_run(struct tl_prefetch *p, struct tl_read_stats *stats,
+                             struct tl_status *st)
+{
+    tl_assert(!p->queue);
+    p->stats = stats;
+    enum tl_code rc = p->count > 0 ? plan_reads(p, st) : TL_OK;
+    if (!rc && p->count > 0)
+        rc = tl_io_read_batch(p->io, p->reads, p->read_count, st);
+    if (!rc)
+        rc = publish_all(p, st);
+    tl_prefetch_clear(p);
+    return rc;
+}
+
+enum tl_code tl_prefetch_begin(struct tl_prefetch *p, struct tl_io_queue *queue,
+                               struct tl_read_stats *stats, struct tl_status *st)
+{
+    tl_assert(!p->queue);
+    p->stats = stats;
+    if (p->count == 0)
+        return TL_OK;
+    enum tl_code rc = plan_reads(p, st);
+    if (rc) {
+        tl_prefetch_clear(p);
+        return rc;
+    }
+    tl_io_queue_begin(queue, &p->flight, p->reads, p->read_count);
+    p->queue = queue;
+    return TL_OK;
+}
+
+enum tl_code tl_prefetch_finish(struct tl_prefetch *p, bool *late, struct tl_status *st)
+{
+    *late = false;
+    if (!p->queue)
+        return TL_OK;
+    enum tl_code rc = tl_io_queue_wait(p->queue, &p->flight, late, st);
+    p->queue = NULL;
+    return rc ? rc : publish_all(p, st);
+}
+
+static enum tl_code batch_add(struct tl_prefetch *b, struct unit u, struct tl_status *st)
 {
     if (tl_cache_has(u.pack->cache, u.pack->key, u.offset))
         return TL_OK;
     if (b->count == BATCH_UNITS || b->size + u.size > BATCH_BYTES) {
-        enum tl_code rc = batch_flush(b, st);
+        enum tl_code rc = tl_prefetch_run(b, b->stats, st);
         if (rc)
             return rc;
     }
-    b->units[b->count++] = u;
+    if (b->count == b->capacity) {
+        uint32_t capacity = b->capacity ? b->capacity * 2 : 64;
+        struct item *items = realloc(b->items, capacity * sizeof(*items));
+        if (!items)
+            return TL_FAIL(st, TL_LIMIT, "no memory to read ahead");
+        b->items = items;
+        b->capacity = capacity;
+    }
+    b->io = u.pack->io;
+    b->items[b->count++] = (struct item){.unit = u};
     b->size += u.size;
     return TL_OK;
 }
 
-static enum tl_code batch_open(struct tl_pack *p, struct tl_read_stats *stats, struct batch **out,
-                               struct tl_status *st)
-{
-    struct batch *b = calloc(1, sizeof(*b));
-    if (!b)
-        return TL_FAIL(st, TL_LIMIT, "no memory to read ahead");
-    b->pack = p;
-    b->stats = stats;
-    tl_buffer_init(&b->bytes, "read ahead", (size_t)BATCH_BYTES * 2 + PAGE_BYTES_MAX);
-    *out = b;
-    return TL_OK;
-}
-
-static void batch_close(struct batch *b)
-{
-    tl_buffer_deinit(&b->bytes);
-    free(b);
-}
-
 /* The blocks of one column that these rows lie in. */
-static enum tl_code batch_add_rows(struct batch *b, const struct tl__column *c,
+static enum tl_code batch_add_rows(struct tl_prefetch *b, const struct tl__column *c,
                                    const struct tl_row_range *ranges, uint32_t range_count,
                                    struct tl_status *st)
 {
@@ -481,7 +588,7 @@ static enum tl_code batch_add_rows(struct batch *b, const struct tl__column *c,
 
 /* The blocks of its map that they may need: the parent's codes lie within its blocks' bounds.
  * Where those of one block are too far apart, what is needed is read when it is. */
-static enum tl_code batch_add_map(struct batch *b, const struct tl__column *c,
+static enum tl_code batch_add_map(struct tl_prefetch *b, const struct tl__column *c,
                                   const struct tl_row_range *ranges, uint32_t range_count,
                                   struct tl_status *st)
 {
@@ -515,18 +622,17 @@ static enum tl_code batch_add_map(struct batch *b, const struct tl__column *c,
     return rc;
 }
 
-enum tl_code tl_segment_prefetch(const struct tl_segment *s, const uint32_t *column_ids,
-                                 uint32_t column_count, const struct tl_row_range *ranges,
-                                 uint32_t range_count, struct tl_read_stats *stats,
-                                 struct tl_status *st)
+enum tl_code tl_prefetch_rows(struct tl_prefetch *b, const struct tl_segment *s,
+                              const uint32_t *column_ids, uint32_t column_count,
+                              const struct tl_row_range *ranges, uint32_t range_count,
+                              struct tl_status *st)
 {
     if (!s->pack->cache || s->column_count == 0)
         return TL_OK;
-    struct batch *b = NULL;
-    enum tl_code rc = batch_open(s->pack, stats, &b, st);
     uint64_t *asked = calloc(tl_bit_words(s->column_count), sizeof(*asked));
-    if (!rc && !asked)
-        rc = TL_FAIL(st, TL_LIMIT, "no memory to read ahead");
+    if (!asked)
+        return TL_FAIL(st, TL_LIMIT, "no memory to read ahead");
+    enum tl_code rc = TL_OK;
     for (uint32_t i = 0; !rc && i < column_count; i++) {
         const struct tl_column *column = tl_segment_column(s, column_ids[i]);
         /* The column, then those above it. */
@@ -541,31 +647,50 @@ enum tl_code tl_segment_prefetch(const struct tl_segment *s, const uint32_t *col
                 rc = batch_add_map(b, c, ranges, range_count, st);
         }
     }
-    if (!rc)
-        rc = batch_flush(b, st);
     free(asked);
-    if (b)
-        batch_close(b);
-    if (rc)
-        tl_status_wrap(st, "pack %s", tl_io_name(s->pack->file));
     return rc;
 }
 
-enum tl_code tl__pages_prefetch(const struct tl__column *c, struct tl_read_stats *stats,
-                                struct tl_status *st)
+enum tl_code tl_prefetch_merchant(struct tl_prefetch *p, const struct tl_segment *s,
+                                  int64_t merchant, struct tl_status *st)
 {
-    struct tl_pack *p = c->pub.segment->pack;
-    if (!p->cache)
+    uint32_t page;
+    if (!s->pack->cache || !tl__merchant_page_of(s, merchant, &page))
         return TL_OK;
-    struct batch *b = NULL;
-    enum tl_code rc = batch_open(p, stats, &b, st);
-    if (rc)
-        return rc;
-    for (uint32_t i = 0; !rc && i < c->page_count; i++)
-        rc = batch_add(b, page_unit(c, i), st);
+    return batch_add(p, merchants_unit(s, page), st);
+}
+
+enum tl_code tl_segment_prefetch(const struct tl_segment *s, const uint32_t *column_ids,
+                                 uint32_t column_count, const struct tl_row_range *ranges,
+                                 uint32_t range_count, struct tl_read_stats *stats,
+                                 struct tl_status *st)
+{
+    struct tl_prefetch *p = NULL;
+    if (tl_prefetch_new(&p, st))
+        return st->code;
+    p->stats = stats;
+    enum tl_code rc = tl_prefetch_rows(p, s, column_ids, column_count, ranges, range_count, st);
     if (!rc)
-        rc = batch_flush(b, st);
-    batch_close(b);
+        rc = tl_prefetch_run(p, stats, st);
+    tl_prefetch_free(p);
+    return rc;
+}
+
+enum tl_code tl__pages_prefetch(const struct tl__column *c, const uint32_t *pages, uint32_t count,
+                                struct tl_read_stats *stats, struct tl_status *st)
+{
+    struct tl_prefetch *p = NULL;
+    if (!c->pub.segment->pack->cache)
+        return TL_OK;
+    if (tl_prefetch_new(&p, st))
+        return st->code;
+    p->stats = stats;
+    enum tl_code rc = TL_OK;
+    for (uint32_t i = 0; !rc && i < count; i++)
+        rc = batch_add(p, page_unit(c, pages ? pages[i] : i), st);
+    if (!rc)
+        rc = tl_prefetch_run(p, stats, st);
+    tl_prefetch_free(p);
     return rc;
 }
 
