@@ -594,18 +594,49 @@ static enum tl_code open_rollup(struct tally *db, struct rollup_packs *open, con
     return tl_rollup_ref_add(s, r->view, r->kept ? pack : NULL, r->index, st);
 }
 
+static int list_order(const void *a, const void *b)
+{
+    const struct tl_segment_meta *x = &(*(struct tl_live_segment *const *)a)->info.meta;
+    const struct tl_segment_meta *y = &(*(struct tl_live_segment *const *)b)->info.meta;
+    if (x->table != y->table)
+        return x->table < y->table ? -1 : 1;
+    return x->shard < y->shard ? -1 : x->shard > y->shard;
+}
+
+/* Each shard's list is made once, of all its segments. */
+static enum tl_code put_lists(struct tl_version *v, struct tl_live_segment **segments,
+                              uint32_t count, struct tl_status *st)
+{
+    if (count > 0)
+        qsort(segments, count, sizeof(segments[0]), list_order);
+    for (uint32_t lo = 0, hi; lo < count; lo = hi) {
+        const struct tl_segment_meta *meta = &segments[lo]->info.meta;
+        struct tl_table_version *t;
+        for (hi = lo + 1; hi < count && list_order(&segments[lo], &segments[hi]) == 0; hi++)
+            ;
+        if (tl_version_table(v, meta->table, &t, st) ||
+            tl_table_version_replace(t, meta->shard, NULL, 0, segments + lo, hi - lo, st))
+            return st->code;
+    }
+    return TL_OK;
+}
+
 /* Opens each pack once and puts its live segments into the version. */
 static enum tl_code open_entries(struct load *l, struct tl_version *v, struct tl_status *st)
 {
     struct tally *db = l->db;
     struct tl_live_pack *pack = NULL;
     struct rollup_packs rollups = {.count = 0};
+    uint32_t made = 0;
+    struct tl_live_segment **segments =
+        calloc((size_t)l->count + 1, sizeof(struct tl_live_segment *));
+    if (!segments)
+        return TL_FAIL(st, TL_LIMIT, "no memory for the manifest's segments");
     if (l->count > 0)
         qsort(l->entries, l->count, sizeof(*l->entries), entry_order);
     for (uint32_t i = 0; i < l->count && st->code == TL_OK; i++) {
         const struct entry *e = &l->entries[i];
         struct tl_live_segment *s = NULL;
-        struct tl_table_version *t;
         if (!pack || !same_pack(&pack->id, &e->id)) {
             tl_live_pack_unref(pack);
             close_rollups(&rollups);
@@ -632,12 +663,15 @@ static enum tl_code open_entries(struct load *l, struct tl_version *v, struct tl
         pack->live++;
         if (tl_live_segment_new(pack, e->index, &s, st))
             break;
+        segments[made++] = s;
         for (uint32_t k = 0; k < e->rollup_count && st->code == TL_OK; k++)
             TL_IGNORE(open_rollup(db, &rollups, e, &e->rollups[k], s, st));
-        if (st->code == TL_OK && !tl_version_table(v, e->table, &t, st))
-            TL_IGNORE(tl_table_version_replace(t, e->shard, NULL, 0, &s, 1, st));
-        tl_live_segment_unref(s);
     }
+    if (st->code == TL_OK)
+        TL_IGNORE(put_lists(v, segments, made, st));
+    for (uint32_t i = 0; i < made; i++)
+        tl_live_segment_unref(segments[i]);
+    free(segments);
     tl_live_pack_unref(pack);
     close_rollups(&rollups);
     return st->code;

@@ -15,6 +15,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "base/assert.h"
@@ -33,8 +34,22 @@ enum { DEFAULT_SHARDS = 8, SHARDS_MAX = 256, LOAD_TRIES = 8 };
 /* As many as a busy server fills between two flushes are used again and again; one is kept when
  * it closes. */
 enum { LOG_SPARES = 16 };
+enum { PACK_FILES_MIN = 32, PACK_FILES_MAX = 1024 };
 #define LOG_DIR   "log"
 #define LOCK_FILE "LOCK"
+
+/* A quarter of the descriptors that the process may have, or a few; the others are for connections.
+ * A reader beside the owner keeps them all: the owner removes files whose names it would need. */
+static uint32_t pack_files_max(bool read_only)
+{
+    struct rlimit limit;
+    if (read_only || getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return 0;
+    uint64_t quarter = limit.rlim_cur / 4;
+    return quarter < PACK_FILES_MIN   ? PACK_FILES_MIN
+           : quarter > PACK_FILES_MAX ? PACK_FILES_MAX
+                                      : (uint32_t)quarter;
+}
 
 const char *tally_version(void)
 {
@@ -463,6 +478,7 @@ enum tl_code tally_open(const char *dir, const struct tally_options *options, st
         tl_state_init(&db->state, st) || tl_producers_init(&db->flushed_producers, st) ||
         open_io(db, dir, st))
         goto fail;
+    tl_io_bound_files(db->io, pack_files_max(db->options.read_only));
     tl_budget_init(&db->memory, "server memory", db->options.memory_bytes / 8 * 3, NULL);
     tl_budget_init(&db->merge_memory, "merge memory", db->options.memory_bytes / 8, &db->memory);
     tl_budget_init(&db->level0_memory, "level-0 merge memory", db->options.memory_bytes / 8,

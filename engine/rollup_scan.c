@@ -161,7 +161,6 @@ static enum tl_code set_source(struct morsel *m, struct tl_rollup_stream *s, str
 static enum tl_code add_segment(struct morsel *m, const struct tl_live_segment *live,
                                 struct tl_status *st)
 {
-    m->stats.segments_total++;
     if (!is_wanted(&m->want, &live->info)) {
         m->stats.segments_pruned++;
         return TL_OK;
@@ -247,7 +246,17 @@ static enum tl_code open_shard(struct morsel *m, struct tl_status *st)
         if (!m->outs[i].data || !m->outs[i].validity)
             return st->code;
     }
-    for (size_t i = 0; i < segments; i++)
+    uint32_t lo = 0, hi = 0;
+    if (l)
+        tl_segment_list_find(l, m->want.ts_min, m->want.ts_max, &lo, &hi);
+    if (l) {
+        m->stats.segments_total += l->count;
+        m->stats.segments_pruned += l->count - l->level0_count - (hi - lo);
+    }
+    for (uint32_t i = 0; l && i < l->level0_count; i++)
+        if (add_segment(m, l->segments[i], st))
+            return st->code;
+    for (uint32_t i = lo; i < hi; i++)
         if (add_segment(m, l->segments[i], st))
             return st->code;
     for (uint32_t i = 0; t && i < t->memtable_count; i++)

@@ -195,7 +195,14 @@ static enum tl_code open_all(struct tl_scan *scan, const struct tl_scan_spec *sp
         const struct tl_segment_list *l = t->shards[s];
         if (!l || !tl_bit_get(shards, s))
             continue;
-        for (uint32_t i = 0; i < l->count; i++)
+        uint32_t lo, hi;
+        tl_segment_list_find(l, spec->ts_min_us, spec->ts_max_us, &lo, &hi);
+        scan->stats.segments_total += l->count;
+        scan->stats.segments_pruned += l->count - l->level0_count - (hi - lo);
+        for (uint32_t i = 0; i < l->level0_count; i++)
+            if (tl__scan_add_segment(scan, spec, l->segments[i], s, st))
+                return st->code;
+        for (uint32_t i = lo; i < hi; i++)
             if (tl__scan_add_segment(scan, spec, l->segments[i], s, st))
                 return st->code;
     }

@@ -195,7 +195,6 @@ enum tl_code tl__scan_add_segment(struct tl_scan *scan, const struct tl_scan_spe
                                   struct tl_status *st)
 {
     const struct tl_segment_info *info = &live->info;
-    scan->stats.segments_total++;
     bool out_of_time = info->max_ts < spec->ts_min_us || info->min_ts > spec->ts_max_us;
     bool out_of_merchants = spec->merchant_count > 0 &&
                             (info->max_merchant < spec->merchants[0] ||

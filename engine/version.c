@@ -276,11 +276,38 @@ enum tl_code tl_table_version_replace(struct tl_table_version *t, uint32_t shard
     qsort(l->segments, l->count, sizeof(l->segments[0]), segment_order);
     for (uint32_t i = 0; i < l->count; i++) {
         atomic_fetch_add_explicit(&l->segments[i]->refs, 1, memory_order_relaxed);
-        l->level0_count += l->segments[i]->info.meta.level == 0;
+        const struct tl_segment_meta *meta = &l->segments[i]->info.meta;
+        uint64_t span = (uint64_t)meta->end_us - (uint64_t)meta->start_us;
+        l->level0_count += meta->level == 0;
+        if (meta->level > 0 && span > (uint64_t)l->span_us)
+            l->span_us = span < INT64_MAX ? (int64_t)span : INT64_MAX;
     }
     list_unref(old);
     t->shards[shard] = l;
     return TL_OK;
+}
+
+/* The first partition that starts at `start_us` or later. */
+static uint32_t first_from(const struct tl_segment_list *l, int64_t start_us)
+{
+    uint32_t lo = l->level0_count, hi = l->count;
+    while (lo < hi) {
+        uint32_t mid = lo + (hi - lo) / 2;
+        if (l->segments[mid]->info.meta.start_us < start_us)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+void tl_segment_list_find(const struct tl_segment_list *l, int64_t ts_min_us, int64_t ts_max_us,
+                          uint32_t *lo, uint32_t *hi)
+{
+    int64_t from = ts_min_us >= INT64_MIN + l->span_us ? ts_min_us - l->span_us : INT64_MIN;
+    *lo = first_from(l, from);
+    *hi = ts_max_us < INT64_MAX ? first_from(l, ts_max_us + 1) : l->count;
+    *hi = *hi > *lo ? *hi : *lo;
 }
 
 /* ---- the current version ---- */

@@ -70,6 +70,7 @@ struct tl_segment_list {
     _Atomic uint32_t refs;
     uint32_t count;
     uint32_t level0_count;
+    int64_t span_us; /* of the longest partition */
     struct tl_live_segment *segments[];
 };
 
@@ -125,6 +126,11 @@ TL_CHECK enum tl_code tl_table_version_replace(struct tl_table_version *t, uint3
                                                uint32_t removed_count,
                                                struct tl_live_segment *const *added,
                                                uint32_t added_count, struct tl_status *st);
+
+/* The partitions that may hold rows of ts_min_us to ts_max_us are in [*lo, *hi), beside level 0,
+ * which is always looked at: two binary searches. */
+void tl_segment_list_find(const struct tl_segment_list *l, int64_t ts_min_us, int64_t ts_max_us,
+                          uint32_t *lo, uint32_t *hi);
 
 void tl_current_init(struct tl_current *c, struct tl_version *v);    /* takes the reference */
 void tl_current_publish(struct tl_current *c, struct tl_version *v); /* takes the reference */

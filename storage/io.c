@@ -164,8 +164,32 @@ enum tl_code tl_io_open(struct tl_io *io, const char *name, enum tl_io_mode mode
     if (rc)
         return rc;
     file_init(io, name, mode, file);
+    if (mode == TL_IO_DIRECT && io->vtab->hold)
+        tl__posix_file_opened(file);
     *out = file;
     return TL_OK;
+}
+
+void tl_io_bound_files(struct tl_io *io, uint32_t open_max)
+{
+    if (io->vtab->bound_files)
+        io->vtab->bound_files(io, open_max);
+}
+
+bool tl__read_hold(struct tl_io_read *r)
+{
+    int error = r->file->io->vtab->hold ? r->file->io->vtab->hold(r->file) : 0;
+    if (error) {
+        r->code = tl__io_code(error);
+        r->os_error = error;
+    }
+    return error == 0;
+}
+
+void tl__read_release(const struct tl_io_read *r)
+{
+    if (r->file->io->vtab->release)
+        r->file->io->vtab->release(r->file);
 }
 
 void tl_io_close(struct tl_file *file)
@@ -241,6 +265,7 @@ static void read_round(struct tl_io *io, struct tl_io_read *reads, uint32_t n)
 {
     struct tl_io_read *pending[TL__IO_BATCH], *detours[TL__IO_BATCH];
     size_t before[TL__IO_BATCH];
+    bool held[TL__IO_BATCH];
     uint32_t left = 0;
     for (uint32_t i = 0; i < n; i++) {
         struct tl_status st = TL_STATUS_INIT;
@@ -249,9 +274,10 @@ static void read_round(struct tl_io *io, struct tl_io_read *reads, uint32_t n)
         reads[i].code = check_file(reads[i].file, &st);
         tl_assert(reads[i].file->io == io);
         detours[i] = NULL;
+        held[i] = false;
         if (reads[i].code) {
             reads[i].os_error = st.os_error;
-        } else if (reads[i].size > 0) {
+        } else if (reads[i].size > 0 && (held[i] = tl__read_hold(&reads[i]))) {
             struct tl_io_read *r = &reads[i];
             if (r->file->direct && !r->whole_pages) {
                 r = detours[i] = detour_new(r);
@@ -272,9 +298,12 @@ static void read_round(struct tl_io *io, struct tl_io_read *reads, uint32_t n)
                 pending[again++] = pending[i];
         left = again;
     }
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n; i++) {
+        if (held[i])
+            tl__read_release(&reads[i]);
         if (detours[i])
             detour_end(detours[i], &reads[i]);
+    }
 }
 
 static enum tl_code read_failure(const struct tl_io_read *r, struct tl_status *st)

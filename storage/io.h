@@ -77,6 +77,9 @@ const char *tl_io_maker_name(enum tl_io_maker maker); /* "uring", "posix", "sim"
 
 TL_CHECK enum tl_code tl_io_open(struct tl_io *io, const char *name, enum tl_io_mode mode,
                                  struct tl_file **out, struct tl_status *st);
+/* At most so many DIRECT files, more only while they are read, keep a descriptor; the others are
+ * opened again by their names, which must stay theirs. 0, as it begins: no bound. Any thread. */
+void tl_io_bound_files(struct tl_io *io, uint32_t open_max);
 void tl_io_close(struct tl_file *file); /* NULL is fine; does not sync */
 const char *tl_io_name(const struct tl_file *file);
 TL_CHECK enum tl_code tl_io_size(struct tl_file *file, uint64_t *out, struct tl_status *st);

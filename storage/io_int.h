@@ -51,6 +51,11 @@ struct tl_io_vtable {
     enum tl_code (*open)(struct tl_io *io, const char *name, enum tl_io_mode mode,
                          struct tl_file **out, struct tl_status *st);
     void (*close)(struct tl_file *file);
+    /* NULL where files have no descriptors. A DIRECT file is read between hold, which answers with
+     * an errno or 0, and release. */
+    int (*hold)(struct tl_file *file);
+    void (*release)(struct tl_file *file);
+    void (*bound_files)(struct tl_io *io, uint32_t open_max);
     enum tl_code (*size)(struct tl_file *file, uint64_t *out, struct tl_status *st);
     /* One attempt at each request from its `got` on: adds to `got`, sets `code`. A request that
      * stays where it was without a failure is at the end of its file. At most TL__IO_BATCH. Of a
@@ -109,12 +114,22 @@ struct tl__posix_io {
     pthread_t thread;
     bool started, stop;                /* under lock */
     struct tl_io_commit *first, *last; /* queue, under lock */
+    /* Of DIRECT files (io_files.c), under files_lock. */
+    pthread_mutex_t files_lock;
+    uint32_t open_max, open_count; /* descriptors; 0: no bound */
+    struct tl__posix_file *idle_first, *idle_last;
 };
 
 struct tl__posix_file {
     struct tl_file base;
     int fd;
     int direct_fd; /* the same file, opened to go around the page cache; -1: none */
+    /* DIRECT: under files_lock; fd is -1 while it is closed. */
+    uint32_t holders;
+    bool idle;
+    struct tl__posix_file *idle_before, *idle_after;
+    dev_t device;
+    ino_t inode;
 };
 
 TL_CHECK enum tl_code tl__posix_init(struct tl__posix_io *io, const struct tl_io_vtable *vtab,
@@ -122,6 +137,17 @@ TL_CHECK enum tl_code tl__posix_init(struct tl__posix_io *io, const struct tl_io
 void tl__posix_deinit(struct tl__posix_io *io);
 /* The table of posix, to copy from. */
 const struct tl_io_vtable *tl__posix_vtable(void);
+/* ---- descriptors of DIRECT files (io_files.c); any thread ---- */
+int tl__posix_hold(struct tl_file *file); /* an errno, or 0 */
+void tl__posix_release(struct tl_file *file);
+void tl__posix_bound_files(struct tl_io *io, uint32_t open_max);
+void tl__posix_file_opened(struct tl_file *file);  /* its descriptor counts from now on */
+void tl__posix_file_closing(struct tl_file *file); /* and no more */
+/* A read may use the descriptor of its file until tl__read_release. False: it holds none, and
+ * `code` and `os_error` say why. */
+bool tl__read_hold(struct tl_io_read *r);
+void tl__read_release(const struct tl_io_read *r);
+
 /* One attempt at one request with pread. */
 void tl__posix_read_one(struct tl_io_read *r);
 /* A file system that took O_DIRECT at the open and refuses it now: reads go by the page cache from

@@ -63,6 +63,17 @@ static enum tl_code posix_open(struct tl_io *io, const char *name, enum tl_io_mo
         free(file);
         return TL_FAIL_OS(st, tl__io_code(err), err, "opening %s", name);
     }
+    struct stat s;
+    if (mode == TL_IO_DIRECT && fstat(file->fd, &s) != 0) {
+        int err = errno;
+        (void)close(file->fd);
+        free(file);
+        return TL_FAIL_OS(st, tl__io_code(err), err, "opening %s", name);
+    }
+    if (mode == TL_IO_DIRECT) {
+        file->device = s.st_dev;
+        file->inode = s.st_ino;
+    }
     *out = &file->base;
     return TL_OK;
 }
@@ -70,7 +81,10 @@ static enum tl_code posix_open(struct tl_io *io, const char *name, enum tl_io_mo
 static void posix_close(struct tl_file *file)
 {
     /* What mattered was synced; a failed close has nothing left to say. */
-    (void)close(tl__posix_fd(file));
+    if (file->mode == TL_IO_DIRECT)
+        tl__posix_file_closing(file);
+    if (tl__posix_fd(file) >= 0)
+        (void)close(tl__posix_fd(file));
     if (tl__posix_direct_fd(file) >= 0)
         (void)close(tl__posix_direct_fd(file));
     free(file);
@@ -79,8 +93,12 @@ static void posix_close(struct tl_file *file)
 static enum tl_code posix_size(struct tl_file *file, uint64_t *out, struct tl_status *st)
 {
     struct stat s;
-    if (fstat(tl__posix_fd(file), &s) != 0) {
-        int err = errno;
+    int err = tl__posix_hold(file);
+    if (!err) {
+        err = fstat(tl__posix_fd(file), &s) != 0 ? errno : 0;
+        tl__posix_release(file);
+    }
+    if (err) {
         return TL_FAIL_OS(st, tl__io_code(err), err, "asking for the size of %s", file->name);
     }
     *out = (uint64_t)s.st_size;
@@ -499,6 +517,7 @@ enum tl_code tl__posix_init(struct tl__posix_io *io, const struct tl_io_vtable *
     }
     io->base.vtab = vtab;
     pthread_mutex_init(&io->lock, NULL);
+    pthread_mutex_init(&io->files_lock, NULL);
     pthread_cond_init(&io->work, NULL);
     pthread_cond_init(&io->finished, NULL);
     return TL_OK;
@@ -517,6 +536,7 @@ void tl__posix_deinit(struct tl__posix_io *io)
     pthread_cond_destroy(&io->work);
     pthread_cond_destroy(&io->finished);
     pthread_mutex_destroy(&io->lock);
+    pthread_mutex_destroy(&io->files_lock);
     (void)close(io->dir);
 }
 
@@ -531,6 +551,9 @@ static const struct tl_io_vtable posix_vtable = {
     .free = posix_free,
     .open = posix_open,
     .close = posix_close,
+    .hold = tl__posix_hold,
+    .release = tl__posix_release,
+    .bound_files = tl__posix_bound_files,
     .size = posix_size,
     .read = posix_read,
     .write = posix_write,

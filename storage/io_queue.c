@@ -83,9 +83,10 @@ void tl_io_queue_begin(struct tl_io_queue *q, struct tl_io_flight *flight, struc
     pthread_mutex_lock(&q->lock);
     uint32_t queued = 0;
     for (uint32_t i = 0; i < count && q->in_flight + queued < QUEUE_ENTRIES; i++) {
-        struct io_uring_sqe *sqe = plain(&reads[i]) ? io_uring_get_sqe(&q->ring) : NULL;
-        if (!sqe)
+        if (!plain(&reads[i]) || io_uring_sq_space_left(&q->ring) == 0 || !tl__read_hold(&reads[i]))
             continue;
+        struct io_uring_sqe *sqe = io_uring_get_sqe(&q->ring);
+        tl_assert(sqe != NULL);
         io_uring_prep_read(sqe, tl__posix_fd(reads[i].file), reads[i].buffer,
                            (unsigned)tl__io_left(&reads[i]), reads[i].offset);
         io_uring_sqe_set_data(sqe, &reads[i]);
@@ -112,6 +113,7 @@ static void reap_locked(struct tl_io_queue *q)
         r->code = whole ? TL_OK : TL_IO;
         flight->pending--;
         q->in_flight--;
+        tl__read_release(r);
     }
 }
 

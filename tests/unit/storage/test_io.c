@@ -3,6 +3,7 @@
  * Method: one body of tests runs over uring, posix and sim; uring's also in threads, and in a
  * process that may not use io_uring, where the default must become posix.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -663,6 +664,96 @@ static void others_wait_for_a_flight(void **state)
     tl_io_close(f);
 }
 
+static uint32_t open_descriptors(void)
+{
+    uint32_t n = 0;
+    DIR *dir = opendir("/proc/self/fd");
+    assert_non_null(dir);
+    while (readdir(dir))
+        n++;
+    closedir(dir);
+    return n;
+}
+
+/* Far more files than descriptors: alone, in one batch, and in flight. */
+static void few_descriptors_serve_many_files(void **state)
+{
+    enum { FILES = 60, BOUND = 5 };
+    struct bed *bed = *state;
+    if (!bed->io)
+        skip();
+    struct tl_status st = TL_STATUS_INIT;
+    struct tl_io *io = bed->io;
+    struct tl_file *files[FILES];
+    struct tl_io_read reads[FILES];
+    struct tl_io_queue *q;
+    struct tl_io_flight flight;
+    uint8_t *pages = aligned_alloc(TL_IO_PAGE_BYTES, FILES * TL_IO_PAGE_BYTES);
+    char name[32];
+    assert_non_null(pages);
+    bool counted = tl_io_maker_of(io) != TL_IO_SIM;
+    uint32_t before = open_descriptors();
+    tl_io_bound_files(io, BOUND);
+    for (uint32_t i = 0; i < FILES; i++) {
+        memset(pages, (int)i + 1, TL_IO_PAGE_BYTES);
+        struct tl_slice slice = tl_slice_of(pages, TL_IO_PAGE_BYTES);
+        snprintf(name, sizeof(name), "many-%u", i);
+        assert_ok(&st, tl_io_open(io, name, TL_IO_CREATE, &files[i], &st));
+        assert_ok(&st, tl_io_write(files[i], 0, &slice, 1, &st));
+        tl_io_close(files[i]);
+        assert_ok(&st, tl_io_open(io, name, TL_IO_DIRECT, &files[i], &st));
+    }
+    if (counted)
+        assert_true(open_descriptors() <= before + BOUND);
+    for (uint32_t i = 0; i < 4 * FILES; i++) {
+        uint32_t k = i * 37 % FILES;
+        uint8_t some[100];
+        uint64_t size = 0;
+        assert_ok(&st, tl_io_size(files[k], &size, &st));
+        assert_int_equal(size, TL_IO_PAGE_BYTES);
+        assert_ok(&st, tl_io_read(files[k], 1000, some, sizeof(some), &st));
+        assert_int_equal(some[99], k + 1);
+    }
+    for (int in_flight = 0; in_flight < 2; in_flight++) {
+        memset(pages, 0, FILES * TL_IO_PAGE_BYTES);
+        for (uint32_t i = 0; i < FILES; i++)
+            reads[i] = (struct tl_io_read){.file = files[i],
+                                           .size = TL_IO_PAGE_BYTES,
+                                           .buffer = pages + i * TL_IO_PAGE_BYTES,
+                                           .whole_pages = true};
+        if (in_flight) {
+            assert_ok(&st, tl_io_queue_new(io, &q, &st));
+            tl_io_queue_begin(q, &flight, reads, FILES);
+            assert_ok(&st, tl_io_queue_wait(q, &flight, NULL, &st));
+            tl_io_queue_free(q);
+        } else {
+            assert_ok(&st, tl_io_read_batch(io, reads, FILES, &st));
+        }
+        for (uint32_t i = 0; i < FILES; i++)
+            assert_int_equal(pages[i * TL_IO_PAGE_BYTES + 5], i + 1);
+        if (counted)
+            assert_true(open_descriptors() <= before + BOUND + 1); /* the queue's ring is closed */
+    }
+    if (counted) { /* a name that another file took is not read in its place */
+        struct tl_file *other;
+        uint8_t byte;
+        assert_ok(&st, tl_io_read(files[FILES - 1], 0, &byte, 1, &st));
+        for (uint32_t i = 1; i <= BOUND; i++) /* file 0 loses its descriptor */
+            assert_ok(&st, tl_io_read(files[i], 0, &byte, 1, &st));
+        assert_ok(&st, tl_io_open(io, "other", TL_IO_CREATE, &other, &st));
+        tl_io_close(other);
+        assert_ok(&st, tl_io_rename(io, "other", "many-0", &st));
+        assert_int_equal(tl_io_read(files[0], 0, &byte, 1, &st), TL_IO);
+        tl_status_clear(&st);
+    }
+    for (uint32_t i = 0; i < FILES; i++)
+        tl_io_close(files[i]);
+    if (counted)
+        assert_true(open_descriptors() <= before + 1);
+    tl_io_bound_files(io, 0);
+    free(pages);
+}
+
 #define OVER(test)                                                                                 \
     {"uring: " #test, test, setup_uring, teardown, NULL},                                          \
         {"posix: " #test, test, setup_posix, teardown, NULL},                                      \
@@ -684,6 +775,7 @@ int main(void)
         OVER(direct_reads_are_reads),
         OVER(reads_in_flight_arrive),
         OVER(others_wait_for_a_flight),
+        OVER(few_descriptors_serve_many_files),
         cmocka_unit_test_setup_teardown(a_denied_ring_becomes_posix, setup_uring, teardown),
         cmocka_unit_test_setup_teardown(the_default_is_uring, setup_uring, teardown),
     };
