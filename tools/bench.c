@@ -394,10 +394,12 @@ static int bench_replay(struct tl_args *a)
     if (tally_open(data, &o, &db, &st))
         return tl_bench_fail("replay", &st);
     double seconds = (double)(tl_bench_now_ns() - begin) / 1e9;
+    uint64_t resident = tl_bench_status_kb((uint64_t)getpid(), "VmRSS:");
     tally_close(db);
-    printf("{\"rows\":%llu,\"bytes\":%llu,\"seconds\":%.4f,\"rows_per_second\":%.0f}\n",
+    printf("{\"rows\":%llu,\"bytes\":%llu,\"seconds\":%.4f,\"rows_per_second\":%.0f,"
+           "\"resident_kb\":%llu}\n",
            (unsigned long long)r.rows, (unsigned long long)r.bytes, seconds,
-           (double)r.rows / seconds);
+           (double)r.rows / seconds, (unsigned long long)resident);
     return TL_EXIT_OK;
 }
 

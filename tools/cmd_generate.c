@@ -31,6 +31,7 @@ static const char help[] =
     "  --from TIME           the first day, default 2024-06-01\n"
     "  --days D              default 30\n"
     "  --batch-rows N        rows of a batch, default 10000\n"
+    "  --even                all merchants alike, instead of Zipf's law\n"
     "  --event-ids --props --ip-prefixes --server-fields\n"
     "                        fill event_id; props; ip_prefix; method, status and bytes\n"
     "  --again               send all, also what an earlier run with these options has sent\n"
@@ -95,6 +96,7 @@ static bool parse_one(struct tl_args *a, struct generate_options *o)
                  {"--props", &m->props},
                  {"--ip-prefixes", &m->ip_prefixes},
                  {"--server-fields", &m->server_fields},
+                 {"--even", &m->even},
                  {"--stats", &o->stats},
                  {"--discard", &o->discard},
                  {"--json", &o->json},
@@ -158,7 +160,7 @@ static enum tl_code producer_name(const struct generate_options *o, char out[64]
     uint64_t parts[] = {o->model.merchants, o->model.events,      (uint64_t)o->model.from_us,
                         o->model.days,      o->model.batch_rows,  o->model.event_ids,
                         o->model.props,     o->model.ip_prefixes, o->model.server_fields};
-    h = XXH3_64bits_withSeed(parts, sizeof(parts), h);
+    h = XXH3_64bits_withSeed(parts, sizeof(parts), h + o->model.even);
     uint64_t chance = 0;
     if (o->again && tl_random_seed_from_os(&chance, st))
         return st->code;

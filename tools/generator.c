@@ -77,7 +77,7 @@ static bool init_merchants(struct tl_generator *g)
     }
     for (uint32_t i = 0; i < count; i++) {
         double rank_log = tl_gen_log((double)(i + 1));
-        weights[i] = tl_gen_exp(-MERCHANT_ZIPF * rank_log);
+        weights[i] = g->options.even ? 1.0 : tl_gen_exp(-MERCHANT_ZIPF * rank_log);
         double u = tl_gen_unit(hash2(g, H_PATHS, i, 0)) * 0.9998 + 0.0001;
         double paths =
             PATHS_MAX * tl_gen_exp(PATHS_SPREAD * tl_gen_normal(u) - PATHS_DECAY * rank_log);

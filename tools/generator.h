@@ -34,6 +34,7 @@ struct tl_generator_options {
     bool props;
     bool ip_prefixes;
     bool server_fields;
+    bool even;           /* all merchants alike, instead of Zipf's law */
     bool count_paths;    /* keeps the sets that stats need (a bit per possible path) */
     uint32_t batch_rows; /* at most, of one encoded batch */
 };

@@ -163,6 +163,64 @@ static void idle_snapshots_end(void **state)
     tl_io_free(tl_io_sim_io(sim));
 }
 
+/* Cursors that keep memtables past their flush end oldest first when these take more than a
+ * memtable may; the newest go on, and what they read is what stood there when they began. */
+static void snapshots_end_when_their_memory_is_needed(void **state)
+{
+    enum { ROUNDS = 24, ROWS = 400, PATH = 3000 };
+    (void)state;
+    struct tl_io_sim *sim;
+    struct tl_status st = TL_STATUS_INIT;
+    struct tally *db;
+    assert_ok(&st, tl_io_sim_new(7, &sim, &st));
+    struct tally_options options = {.io_door = tl_io_sim_io(sim),
+                                    .memory_bytes = 64 << 20,
+                                    .query_threads = 1,
+                                    .no_background = true};
+    assert_ok(&st, tally_open("sim", &options, &db, &st));
+    struct tally_statement *statement;
+    struct tally_cursor *cursors[ROUNDS];
+    struct fx_event rows[ROWS];
+    char *paths = malloc((size_t)ROWS * PATH);
+    assert_non_null(paths);
+    assert_ok(
+        &st, tally_prepare(db, tl_slice_str("SELECT count(*) FROM events"), NULL, &statement, &st));
+    for (uint32_t n = 0; n < ROUNDS; n++) {
+        for (uint32_t i = 0; i < ROWS; i++) {
+            char *path = paths + (size_t)i * PATH;
+            memset(path, 'x', PATH - 1);
+            int size = snprintf(path, PATH, "/%u/%u", n, i);
+            path[size] = 'x';
+            path[PATH - 1] = 0;
+            rows[i] = (struct fx_event){
+                .merchant_id = i, .ts_us = T0 + n, .path = path, .duration_ms = -1, .revenue = -1};
+        }
+        fx_append(db, "w", n + 1, rows, ROWS);
+        assert_ok(&st, tally_bind(statement, NULL, 0, &cursors[n], &st));
+        assert_ok(&st, tally_flush(db, &st));
+        tl_cursors_expire(db);
+    }
+    uint32_t ended = 0;
+    for (uint32_t n = 0; n < ROUNDS; n++) {
+        struct tl_chunk chunk;
+        if (tally_step(cursors[n], &chunk, &st) == TL_TOO_OLD) {
+            assert_string_equal(tl_status_sqlstate(&st), "72000");
+            assert_int_equal(ended, n); /* none that is younger than one that lives */
+            ended++;
+        } else {
+            assert_ok(&st, st.code);
+            assert_int_equal(*(const int64_t *)chunk.columns[0].data, (n + 1) * ROWS);
+        }
+        tl_status_clear(&st);
+        tally_cursor_close(cursors[n]);
+    }
+    assert_in_range(ended, 1, ROUNDS - 1);
+    free(paths);
+    tally_statement_close(statement);
+    tally_close(db);
+    tl_io_free(tl_io_sim_io(sim));
+}
+
 /* A reader without the lock sees the segments while the owner runs, and takes no writes. */
 static void a_read_only_open_works_beside_the_owner(void **state)
 {
@@ -206,6 +264,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(readers_see_whole_batches),
         cmocka_unit_test(idle_snapshots_end),
+        cmocka_unit_test(snapshots_end_when_their_memory_is_needed),
         cmocka_unit_test(a_read_only_open_works_beside_the_owner),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
