@@ -996,6 +996,31 @@ static enum tl_code bind_call(struct tl__block *k, const struct tl_ast *ast, str
     return tl__call(b, ast->name, args, ast->arg_count, false, ast->position, out);
 }
 
+static enum tl_code bind_grouping(struct tl__block *k, const struct tl_ast *ast,
+                                  struct tl_expr **out)
+{
+    struct tl__binder *b = k->b;
+    if (k->clause || k->in_aggregate)
+        return TL__BIND_FAIL(b, TL_INVALID, "42803", ast->position,
+                             "grouping operations are not allowed in %s",
+                             k->clause ? k->clause : "aggregates");
+    if (ast->arg_count > 31)
+        return TL__BIND_FAIL(b, TL_INVALID, "54023", ast->position,
+                             "GROUPING must have fewer than 32 arguments");
+    struct tl_expr *e = tl__expr_new(b, (enum tl_expr_kind)TL__EXPR_GROUPING, tl_type_of(TL_BIGINT),
+                                     ast->arg_count, ast->position);
+    if (!e)
+        return b->st->code;
+    for (uint32_t i = 0; i < ast->arg_count; i++) {
+        enum tl_code rc = tl__bind(k, ast->args[i], &e->args[i]);
+        if (rc)
+            return rc;
+    }
+    k->grouping_count++;
+    *out = e;
+    return TL_OK;
+}
+
 /* ---- all of them ---- */
 
 enum tl_code tl__bind(struct tl__block *k, const struct tl_ast *ast, struct tl_expr **out)
@@ -1062,9 +1087,10 @@ enum tl_code tl__bind(struct tl__block *k, const struct tl_ast *ast, struct tl_e
         return TL__BIND_FAIL(b, TL_UNSUPPORTED, "0A000", ast->position,
                              "a row expression is not supported");
     case TL_AST_GROUPING:
+        return bind_grouping(k, ast, out);
     case TL_AST_SETS:
-        return TL__BIND_FAIL(b, TL_UNSUPPORTED, "0A000", ast->position,
-                             "GROUPING SETS, ROLLUP, CUBE and GROUPING are not supported");
+        return TL__BIND_FAIL(b, TL_INVALID, "42601", ast->position,
+                             "grouping sets are not allowed here");
     }
     return TL__BIND_FAIL(b, TL_UNSUPPORTED, "0A000", ast->position,
                          "this expression is not supported");
@@ -1103,7 +1129,7 @@ bool tl__expr_equal(const struct tl_expr *a, const struct tl_expr *b)
 bool tl__is_column_free(const struct tl_expr *e)
 {
     if (e->kind == TL_EXPR_COLUMN || (int)e->kind == TL__EXPR_AGGREGATE ||
-        (int)e->kind == TL__EXPR_SUBLINK || (int)e->kind == TL__EXPR_WINDOW)
+        (int)e->kind == TL__EXPR_SUBLINK || (int)e->kind >= TL__EXPR_GROUPING)
         return false;
     if ((int)e->kind == TL__EXPR_OUTER)
         return true; /* for the query within */

@@ -41,6 +41,7 @@ enum {
     TL__EXPR_OUTER,           /* args[0], an expression of the block around this one */
     TL__EXPR_SUBLINK,         /* a subquery: `index` into the binder's list; args: what it takes
                                * from this block, in the order of its level's outers */
+    TL__EXPR_GROUPING,        /* GROUPING(args) */
     TL__EXPR_WINDOW           /* a window function of the block, `index` into its list */
 };
 
@@ -191,8 +192,7 @@ struct tl__block {
     struct tl__window *windows;
     uint32_t window_call_count, window_call_capacity;
     struct tl__window_call *window_calls;
-    uint32_t grouping_count, grouping_capacity; /* GROUPING(…) calls */
-    const struct tl_ast **groupings;
+    uint32_t grouping_count; /* GROUPING(…) calls */
 };
 
 /* A subquery within an expression. */

@@ -305,6 +305,177 @@ static enum tl_code series_next(struct tl__op *op, struct tl__batch *out, struct
 
 static const struct tl__op_vtable series_vtable = {series_next, NULL};
 
+/* ---- FIRST ---- */
+
+struct first {
+    struct tl__op op;
+    struct tl__rows last; /* the keys of the last row, when there was one */
+};
+
+static bool same_value(struct tl_type type, const struct tl_vector *a, uint32_t i,
+                       const struct tl_vector *b, uint32_t j)
+{
+    bool valid = tl_vector_valid(a, i);
+    if (!valid || !tl_vector_valid(b, j))
+        return valid == tl_vector_valid(b, j);
+    size_t width = tl_kind_width(type.kind);
+    return tl__compare(type, (const uint8_t *)a->data + tl__step(a) * i * width, type,
+                       (const uint8_t *)b->data + tl__step(b) * j * width) == 0;
+}
+
+static enum tl_code first_next(struct tl__op *op, struct tl__batch *out, struct tl_status *st)
+{
+    struct first *self = (struct first *)op;
+    const struct tl_plan_node *node = op->node;
+    struct tl__pipe *pipe = op->child->pipe;
+    uint32_t count = node->sort_key_count;
+    for (;;) {
+        enum tl_code rc = tl__run_check(op->run, st);
+        if (rc == TL_OK)
+            rc = tl__op_next(op->child, out, st);
+        if (rc || out->n == 0)
+            return rc;
+        struct tl_vector *keys = tl_arena_calloc(&pipe->scratch, count + 1u, sizeof(*keys), st);
+        struct tl_vector *last = tl_arena_calloc(&pipe->scratch, count + 1u, sizeof(*last), st);
+        uint16_t *sel = tl_arena_alloc(&pipe->scratch, sizeof(*sel) * (out->n + 1u), st);
+        if (!keys || !last || !sel)
+            return st->code;
+        for (uint32_t c = 0; c < count && rc == TL_OK; c++) {
+            rc = tl__flatten(pipe, &out->columns[node->sort_keys[c].column], out->sel, out->n,
+                             &keys[c], st);
+            if (rc == TL_OK && self->last.count > 0)
+                rc = tl__rows_slice(&self->last, c, 0, 1, &pipe->scratch, &last[c], st);
+        }
+        if (rc)
+            return rc;
+        uint32_t n = 0, before = 0;
+        for (uint32_t k = 0; k < out->n; k++) {
+            uint32_t row = out->sel ? out->sel[k] : k;
+            bool same = k > 0 || self->last.count > 0;
+            for (uint32_t c = 0; c < count && same; c++)
+                same = k > 0 ? same_value(keys[c].type, &keys[c], before, &keys[c], row)
+                             : same_value(keys[c].type, &last[c], 0, &keys[c], row);
+            sel[n] = (uint16_t)row;
+            n += !same;
+            before = row;
+        }
+        uint16_t at = (uint16_t)before;
+        tl__rows_clear(&self->last);
+        rc = tl__rows_append(&self->last, pipe, keys, &at, 1, st);
+        if (rc)
+            return rc;
+        out->sel = sel;
+        out->n = n;
+        if (n > 0)
+            return TL_OK;
+    }
+}
+
+static void first_close(struct tl__op *op)
+{
+    tl__rows_deinit(&((struct first *)op)->last);
+}
+
+static const struct tl__op_vtable first_vtable = {first_next, first_close};
+
+static enum tl_code first_new(struct tl_run *run, const struct tl_plan_node *node,
+                              struct tl__pipe *pipe, struct tl__op **out, struct tl_status *st)
+{
+    struct first *self = tl_arena_calloc(&run->arena, 1, sizeof(*self), st);
+    struct tl_type *types =
+        tl_arena_calloc(&run->arena, node->sort_key_count + 1u, sizeof(*types), st);
+    if (!self || !types)
+        return st->code;
+    for (uint32_t c = 0; c < node->sort_key_count; c++)
+        types[c] = node->types[node->sort_keys[c].column];
+    self->op = (struct tl__op){.vtab = &first_vtable, .node = node, .run = run};
+    *out = &self->op;
+    enum tl_code rc =
+        tl__rows_init(&self->last, types, node->sort_key_count, &run->arena, run->budget, st);
+    return rc ? rc : tl__op_new(run, node->child, pipe, &self->op.child, st);
+}
+
+/* ---- EXPAND ---- */
+
+struct expand {
+    struct tl__op op;
+    struct tl__step **keys;
+    struct tl__batch batch;
+    struct tl_vector *values; /* of the keys */
+    uint32_t set;
+};
+
+static enum tl_code expand_next(struct tl__op *op, struct tl__batch *out, struct tl_status *st)
+{
+    struct expand *self = (struct expand *)op;
+    const struct tl_plan_node *node = op->node;
+    struct tl_arena *arena = &op->pipe->scratch;
+    uint32_t base = node->child->column_count;
+    tl_arena_reset(arena);
+    if (self->set == 0) {
+        struct tl__pipe *below = op->child->pipe;
+        enum tl_code rc = tl__op_next(op->child, &self->batch, st);
+        if (rc || self->batch.n == 0) {
+            *out = self->batch;
+            return rc;
+        }
+        self->values =
+            tl_arena_calloc(&below->scratch, node->key_count + 1u, sizeof(*self->values), st);
+        if (!self->values)
+            return st->code;
+        for (uint32_t k = 0; k < node->key_count; k++) {
+            rc = tl__step_eval(self->keys[k], below, &self->batch, &self->values[k], st);
+            if (rc)
+                return rc;
+            self->values[k].type = node->types[base + k];
+        }
+    }
+    struct tl_vector *columns =
+        tl_arena_calloc(arena, node->column_count + 1u, sizeof(*columns), st);
+    int64_t *number = tl_arena_alloc(arena, sizeof(*number), st);
+    if (!columns || !number)
+        return st->code;
+    if (base > 0)
+        memcpy(columns, self->batch.columns, sizeof(*columns) * base);
+    for (uint32_t k = 0; k < node->key_count; k++) {
+        if (node->sets[self->set] >> k & 1)
+            columns[base + k] = self->values[k];
+        else
+            tl__null_vector(node->types[base + k], self->batch.rows, &columns[base + k]);
+    }
+    *number = self->set;
+    columns[base + node->key_count] = (struct tl_vector){.type = tl_type_of(TL_BIGINT),
+                                                         .shape = TL_CONST,
+                                                         .count = self->batch.rows,
+                                                         .data = number};
+    *out = self->batch;
+    out->columns = columns;
+    self->set = (self->set + 1) % node->set_count;
+    return tl__run_check(op->run, st);
+}
+
+static const struct tl__op_vtable expand_vtable = {expand_next, NULL};
+
+static enum tl_code expand_new(struct tl_run *run, const struct tl_plan_node *node,
+                               struct tl__op **out, struct tl_status *st)
+{
+    struct expand *self = tl_arena_calloc(&run->arena, 1, sizeof(*self), st);
+    struct tl__pipe *below;
+    if (!self || tl__pipe_new(run, &below, st))
+        return st->code;
+    self->op = (struct tl__op){.vtab = &expand_vtable, .node = node, .run = run};
+    self->keys = tl_arena_calloc(&run->arena, node->key_count + 1u, sizeof(struct tl__step *), st);
+    if (!self->keys)
+        return st->code;
+    *out = &self->op;
+    for (uint32_t k = 0; k < node->key_count; k++) {
+        enum tl_code rc = tl__step_new(below, node->keys[k], &self->keys[k], st);
+        if (rc)
+            return rc;
+    }
+    return tl__op_new(run, node->child, below, &self->op.child, st);
+}
+
 /* ---- which ---- */
 
 static enum tl_code plain_new(struct tl_run *run, size_t size, const struct tl__op_vtable *vtab,
@@ -321,13 +492,16 @@ static enum tl_code plain_new(struct tl_run *run, size_t size, const struct tl__
 enum tl_code tl__set_new(struct tl_run *run, const struct tl_plan_node *node, struct tl__pipe *pipe,
                          struct tl__op **out, struct tl_status *st)
 {
-    (void)pipe;
     switch ((enum tl_node_kind)node->kind) {
     case TL_NODE_APPEND:
     case TL_NODE_OTHERWISE:
         return append_new(run, node, out, st);
     case TL_NODE_REPEAT:
         return repeat_new(run, node, out, st);
+    case TL_NODE_FIRST:
+        return first_new(run, node, pipe, out, st);
+    case TL_NODE_EXPAND:
+        return expand_new(run, node, out, st);
     case TL_NODE_VALUES:
         return plain_new(run, sizeof(struct values), &values_vtable, out, st);
     default:

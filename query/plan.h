@@ -103,7 +103,8 @@ enum tl_node_kind {
     TL_NODE_VALUES,    /* row_count rows of column_count exprs without columns */
     TL_NODE_TABLE_FUNCTION, /* rows of a function over args without columns */
     TL_NODE_CTE,            /* rows of `right`, computed once per run however many read them */
-    TL_NODE_FIRST,  /* of sorted rows the first of each run of equal first key_count columns */
+    TL_NODE_FIRST,  /* of sorted rows the first of each run that is equal in the sort_keys' columns
+                     */
     TL_NODE_EXPAND, /* each row once per grouping set, with the other keys NULL */
     TL_NODE_WINDOW  /* columns of the child, then the window functions */
 };
@@ -244,8 +245,7 @@ struct tl_plan_node {
 
     /* EXPAND: columns of the child, then keys, then the number of the set (BIGINT) */
     uint32_t set_count;
-    uint64_t *sets; /* of each: which keys it groups by, words of 64 bits */
-    uint32_t set_words;
+    uint64_t *sets; /* of each: which keys it groups by, a bit for each */
 
     /* WINDOW: exprs over the child's columns */
     uint32_t partition_count;

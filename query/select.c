@@ -34,12 +34,16 @@ struct tl__select {
     uint32_t target_count, target_capacity, visible_count;
     struct target *targets;
     struct tl_output_column *outputs;
-    uint32_t key_count;
+    uint32_t key_count, key_capacity;
     struct tl_expr **keys;
     struct tl_expr *where;
     struct tl_expr *having;
     uint32_t sort_count;
     struct sort_item *sort;
+    uint32_t on_count; /* DISTINCT ON: targets */
+    uint32_t *on;
+    uint32_t set_count; /* grouping sets: which keys each has; 0: plain GROUP BY */
+    uint64_t *sets;
     struct tl_expr *limit, *offset;
     bool grouped;
 };
@@ -279,25 +283,147 @@ static enum tl_code bind_group_item(struct tl__select *s, const struct tl_ast *a
     return rc;
 }
 
-static enum tl_code bind_group(struct tl__select *s)
+/* The number of the key that an expression is, added when it is the first such. */
+static enum tl_code bind_key(struct tl__select *s, const struct tl_ast *ast, uint32_t *out)
 {
     struct tl__binder *b = s->block.b;
-    uint32_t count = s->ast->group_count;
-    s->keys = tl_arena_calloc(b->arena, count ? count : 1, sizeof(struct tl_expr *), b->st);
-    if (!s->keys)
-        return b->st->code;
-    for (uint32_t i = 0; i < count; i++) {
-        struct tl_expr *e;
-        enum tl_code rc = bind_group_item(s, s->ast->group[i], &e);
-        if (!rc && tl__is_open(e))
-            rc = tl__coerce(b, &e, tl_type_of(TL_TEXT), NULL);
+    struct tl_expr *e;
+    enum tl_code rc = bind_group_item(s, ast, &e);
+    if (!rc && tl__is_open(e))
+        rc = tl__coerce(b, &e, tl_type_of(TL_TEXT), NULL);
+    if (rc)
+        return rc;
+    for (*out = 0; *out < s->key_count; ++*out)
+        if (tl__expr_equal(s->keys[*out], e))
+            return TL_OK;
+    rc = tl__grow(b, &s->keys, s->key_count, &s->key_capacity, sizeof(struct tl_expr *));
+    if (!rc)
+        s->keys[s->key_count++] = e;
+    return rc;
+}
+
+struct sets {
+    uint64_t *list;
+    uint32_t count, capacity;
+};
+
+static enum tl_code add_set(struct tl__select *s, struct sets *sets, uint64_t set)
+{
+    struct tl__binder *b = s->block.b;
+    if (sets->count >= TL_SQL_SETS_MAX)
+        return TL__BIND_FAIL(b, TL_LIMIT, "54001", 0, "too many grouping sets present (maximum %d)",
+                             TL_SQL_SETS_MAX);
+    enum tl_code rc = tl__grow(b, &sets->list, sets->count, &sets->capacity, sizeof(*sets->list));
+    if (!rc)
+        sets->list[sets->count++] = set;
+    return rc;
+}
+
+/* The keys of an expression or of a list in brackets, as a set. */
+static enum tl_code set_of(struct tl__select *s, const struct tl_ast *ast, uint64_t *out)
+{
+    bool row = ast->kind == TL_AST_ROW;
+    *out = 0;
+    for (uint32_t i = 0; i < (row ? ast->arg_count : 1); i++) {
+        uint32_t key;
+        enum tl_code rc = bind_key(s, row ? ast->args[i] : ast, &key);
         if (rc)
             return rc;
-        bool known = false;
-        for (uint32_t j = 0; j < s->key_count; j++)
-            known = known || tl__expr_equal(s->keys[j], e);
-        if (!known)
-            s->keys[s->key_count++] = e;
+        if (key >= 64)
+            return TL__BIND_FAIL(s->block.b, TL_LIMIT, "54011", ast->position,
+                                 "grouping sets can have at most 64 expressions");
+        *out |= 1ULL << key;
+    }
+    return TL_OK;
+}
+
+/* The sets that one item of GROUP BY stands for. */
+static enum tl_code item_sets(struct tl__select *s, const struct tl_ast *ast, struct sets *out)
+{
+    uint64_t part[16], all = 0;
+    enum tl_code rc = TL_OK;
+    if (ast->kind != TL_AST_SETS) {
+        rc = set_of(s, ast, &all);
+        return rc ? rc : add_set(s, out, all);
+    }
+    switch ((enum tl_ast_sets)ast->integer) {
+    case TL_SETS_EMPTY:
+        return add_set(s, out, 0);
+    case TL_SETS_LIST:
+        for (uint32_t i = 0; !rc && i < ast->arg_count; i++)
+            rc = item_sets(s, ast->args[i], out);
+        return rc;
+    case TL_SETS_ROLLUP: {
+        uint64_t *prefix = tl_arena_calloc(s->block.b->scratch, ast->arg_count + 1u,
+                                           sizeof(*prefix), s->block.b->st);
+        if (!prefix)
+            return s->block.b->st->code;
+        for (uint32_t i = 0; !rc && i < ast->arg_count; i++) {
+            rc = set_of(s, ast->args[i], &prefix[i + 1]);
+            prefix[i + 1] |= prefix[i];
+        }
+        for (uint32_t i = ast->arg_count + 1; !rc && i > 0; i--)
+            rc = add_set(s, out, prefix[i - 1]);
+        return rc;
+    }
+    case TL_SETS_CUBE:
+        if (ast->arg_count > 12)
+            return TL__BIND_FAIL(s->block.b, TL_LIMIT, "54011", ast->position,
+                                 "CUBE is limited to 12 elements");
+        for (uint32_t i = 0; !rc && i < ast->arg_count; i++)
+            rc = set_of(s, ast->args[i], &part[i]);
+        for (uint32_t left = 1U << ast->arg_count; !rc && left > 0; left--) {
+            uint64_t set = 0;
+            for (uint32_t i = 0; i < ast->arg_count; i++)
+                set |= (left - 1) >> (ast->arg_count - 1 - i) & 1 ? part[i] : 0;
+            rc = add_set(s, out, set);
+        }
+        return rc;
+    }
+    return rc;
+}
+
+/* GROUP BY a, ROLLUP (b, c): every set of the one beside every set of the other. */
+static enum tl_code bind_sets(struct tl__select *s)
+{
+    struct sets sets = {0};
+    enum tl_code rc = add_set(s, &sets, 0);
+    for (uint32_t i = 0; !rc && i < s->ast->group_count; i++) {
+        struct sets item = {0}, both = {0};
+        rc = item_sets(s, s->ast->group[i], &item);
+        for (uint32_t l = 0; !rc && l < sets.count; l++)
+            for (uint32_t r = 0; !rc && r < item.count; r++)
+                rc = add_set(s, &both, sets.list[l] | item.list[r]);
+        sets = both;
+    }
+    for (uint32_t i = 0; s->ast->group_distinct && i < sets.count; i++)
+        for (uint32_t j = sets.count - 1; j > i; j--)
+            if (sets.list[j] == sets.list[i]) {
+                memmove(sets.list + j, sets.list + j + 1,
+                        (sets.count - j - 1) * sizeof(*sets.list));
+                sets.count--;
+            }
+    s->sets = sets.list;
+    s->set_count = sets.count;
+    return rc;
+}
+
+static enum tl_code bind_group(struct tl__select *s)
+{
+    bool sets = false;
+    for (uint32_t i = 0; i < s->ast->group_count; i++)
+        sets = sets || s->ast->group[i]->kind == TL_AST_SETS;
+    if (sets)
+        return bind_sets(s);
+    for (uint32_t i = 0; i < s->ast->group_count; i++) {
+        const struct tl_ast *ast = s->ast->group[i];
+        bool row = ast->kind == TL_AST_ROW;
+        for (uint32_t j = 0; j < (row ? ast->arg_count : 1); j++) {
+            uint32_t key;
+            enum tl_code rc = bind_key(s, row ? ast->args[j] : ast, &key);
+            if (rc)
+                return rc;
+        }
     }
     return TL_OK;
 }
@@ -323,7 +449,7 @@ static enum tl_code bind_order_item(struct tl__select *s, const struct tl_ast *a
             return TL_OK;
         }
     }
-    if (s->ast->distinct)
+    if (s->ast->distinct && s->ast->distinct_on_count == 0)
         return TL__BIND_FAIL(k->b, TL_INVALID, "42P10", ast->position,
                              "for SELECT DISTINCT, ORDER BY expressions must appear in select "
                              "list");
@@ -346,6 +472,80 @@ static enum tl_code bind_order(struct tl__select *s)
             return rc;
         s->sort[s->sort_count++] = (struct sort_item){target, o->descending, o->nulls_first};
     }
+    return TL_OK;
+}
+
+/* DISTINCT ON: its expressions are the first of ORDER BY, in any order; without an ORDER BY they
+ * are all of it. */
+static enum tl_code bind_distinct_on(struct tl__select *s)
+{
+    struct tl__binder *b = s->block.b;
+    uint32_t count = s->ast->distinct_on_count;
+    s->on = tl_arena_calloc(b->scratch, count + 1u, sizeof(*s->on), b->st);
+    struct sort_item *sort =
+        tl_arena_calloc(b->scratch, s->sort_count + count + 1u, sizeof(*sort), b->st);
+    if (!s->on || !sort)
+        return b->st->code;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t target = 0;
+        enum tl_code rc = bind_order_item(s, s->ast->distinct_on[i], &target);
+        if (rc)
+            return rc;
+        bool known = false;
+        for (uint32_t j = 0; j < s->on_count; j++)
+            known = known || s->on[j] == target;
+        if (!known)
+            s->on[s->on_count++] = target;
+    }
+    /* Every key of ORDER BY is one of ON's until all of these have been. */
+    uint32_t seen = 0, n = 0;
+    for (uint32_t i = 0; i < s->sort_count; i++) {
+        bool is_on = false, again = false;
+        for (uint32_t j = 0; j < s->on_count; j++)
+            is_on = is_on || s->on[j] == s->sort[i].target;
+        for (uint32_t j = 0; j < i; j++)
+            again = again || s->sort[j].target == s->sort[i].target;
+        if (!is_on && seen < s->on_count)
+            return TL__BIND_FAIL(b, TL_INVALID, "42P10", s->ast->distinct_position,
+                                 "SELECT DISTINCT ON expressions must match initial ORDER BY "
+                                 "expressions");
+        seen += is_on && !again;
+        sort[n++] = s->sort[i];
+    }
+    for (uint32_t j = 0; j < s->on_count; j++) {
+        bool sorted = false;
+        for (uint32_t i = 0; i < s->sort_count; i++)
+            sorted = sorted || s->sort[i].target == s->on[j];
+        if (!sorted)
+            sort[n++] = (struct sort_item){.target = s->on[j]};
+    }
+    s->sort = sort;
+    s->sort_count = n;
+    return TL_OK;
+}
+
+/* The first row of each run of rows that are equal in ON. */
+static enum tl_code add_first(struct tl__select *s, struct tl_plan_node **node)
+{
+    struct tl__binder *b = s->block.b;
+    struct tl_sort_key *keys = tl_arena_calloc(b->arena, s->sort_count + 1u, sizeof(*keys), b->st);
+    struct tl_sort_key *on = tl_arena_calloc(b->arena, s->on_count + 1u, sizeof(*on), b->st);
+    if (!keys || !on)
+        return b->st->code;
+    for (uint32_t i = 0; i < s->sort_count; i++)
+        keys[i] =
+            (struct tl_sort_key){s->sort[i].target, s->sort[i].descending, s->sort[i].nulls_first};
+    for (uint32_t i = 0; i < s->on_count; i++)
+        on[i].column = s->on[i];
+    struct tl_plan_node *sort = tl__node_new(b, TL_NODE_SORT, *node);
+    struct tl_plan_node *first = sort ? tl__node_new(b, TL_NODE_FIRST, sort) : NULL;
+    if (!first)
+        return b->st->code;
+    sort->sort_key_count = s->sort_count;
+    sort->sort_keys = keys;
+    first->sort_key_count = s->on_count;
+    first->sort_keys = on;
+    *node = first;
     return TL_OK;
 }
 
@@ -401,19 +601,70 @@ static enum tl_code ungrouped(struct tl__select *s, const struct tl_expr *e)
                          scope->outer_qualifier, name);
 }
 
+/* GROUPING(a, b): a bit for each argument that the row's set has not; from the set's number. */
+static enum tl_code grouping_value(struct tl__select *s, struct tl_expr **e)
+{
+    struct tl__binder *b = s->block.b;
+    const struct tl_expr *x = *e;
+    uint32_t args = x->arg_count;
+    uint64_t *bits = tl_arena_calloc(b->scratch, args + 1u, sizeof(*bits), b->st);
+    if (!bits)
+        return b->st->code;
+    for (uint32_t a = 0; a < args; a++) {
+        uint32_t key = 0;
+        while (key < s->key_count && !tl__expr_equal(s->keys[key], x->args[a]))
+            key++;
+        if (key == s->key_count)
+            return TL__BIND_FAIL(b, TL_INVALID, "42803", x->args[a]->position,
+                                 "arguments to GROUPING must be grouping expressions of the "
+                                 "associated query level");
+        bits[a] = key < 64 ? 1ULL << key : 0;
+    }
+    uint32_t count = s->set_count ? s->set_count : 1;
+    struct tl_expr *choice =
+        tl__expr_new(b, TL_EXPR_CASE, tl_type_of(TL_BIGINT), 2 * count - 1, x->position);
+    if (!choice)
+        return b->st->code;
+    for (uint32_t i = 0; i < count; i++) {
+        int64_t value = 0, number = i;
+        for (uint32_t a = 0; a < args; a++)
+            value = value << 1 | (s->set_count > 0 && !(s->sets[i] & bits[a]));
+        struct tl_expr *then = tl__const_new(b, choice->type, &value, 0);
+        if (!then)
+            return b->st->code;
+        if (i + 1 == count) {
+            choice->args[2 * i] = then;
+            break;
+        }
+        struct tl_expr *set = tl__expr_new(b, TL_EXPR_COLUMN, choice->type, 0, 0);
+        struct tl_expr *wanted = tl__const_new(b, choice->type, &number, 0);
+        if (!set || !wanted)
+            return b->st->code;
+        set->index = s->key_count;
+        enum tl_code rc = tl__call2(b, "=", set, wanted, 0, &choice->args[2 * i]);
+        if (rc)
+            return rc;
+        choice->args[2 * i + 1] = then;
+    }
+    *e = count == 1 ? choice->args[0] : choice;
+    return TL_OK;
+}
+
 /* Rewrites an expression over FROM's columns into one over the AGGREGATE's. */
 static enum tl_code regroup(struct tl__select *s, struct tl_expr **e)
 {
     struct tl__binder *b = s->block.b;
     struct tl_expr *x = *e;
     bool aggregate = (int)x->kind == TL__EXPR_AGGREGATE;
-    uint32_t column = s->key_count + x->index;
+    uint32_t column = s->key_count + (s->set_count > 0) + x->index;
     bool key = false;
     for (uint32_t i = 0; !aggregate && !key && i < s->key_count; i++) {
         key = tl__expr_equal(s->keys[i], x);
         if (key)
             column = i;
     }
+    if ((int)x->kind == TL__EXPR_GROUPING)
+        return grouping_value(s, e);
     if (aggregate || (key && x->kind != TL_EXPR_CONST)) {
         *e = tl__expr_new(b, TL_EXPR_COLUMN, x->type, 0, x->position);
         if (!*e)
@@ -450,27 +701,128 @@ static enum tl_code regroup_all(struct tl__select *s)
     return TL_OK;
 }
 
-static enum tl_code add_aggregate_node(struct tl__select *s, struct tl_plan_node **node)
+static enum tl_code aggregate_node(struct tl__select *s, struct tl_plan_node *child,
+                                   struct tl_expr **keys, uint32_t key_count,
+                                   struct tl_plan_node **out)
 {
     struct tl__binder *b = s->block.b;
-    struct tl_plan_node *n = tl__node_new(b, TL_NODE_AGGREGATE, *node);
+    struct tl_plan_node *n = tl__node_new(b, TL_NODE_AGGREGATE, child);
     if (!n)
         return b->st->code;
     uint32_t count = s->block.aggregate_count;
-    n->key_count = s->key_count;
-    n->keys = s->keys;
+    n->key_count = key_count;
+    n->keys = keys;
     n->aggregate_count = count;
     n->aggregates = tl_arena_calloc(b->arena, count ? count : 1, sizeof(*n->aggregates), b->st);
-    if (!n->aggregates || tl__set_types(b, n, s->key_count + count))
+    if (!n->aggregates || tl__set_types(b, n, key_count + count))
         return b->st->code;
-    for (uint32_t i = 0; i < s->key_count; i++)
-        n->types[i] = s->keys[i]->type;
+    for (uint32_t i = 0; i < key_count; i++)
+        n->types[i] = keys[i]->type;
     for (uint32_t i = 0; i < count; i++) {
         n->aggregates[i] = s->block.aggregates[i];
-        n->types[s->key_count + i] = s->block.aggregates[i].type;
+        n->types[key_count + i] = s->block.aggregates[i].type;
     }
-    *node = n;
+    *out = n;
     return TL_OK;
+}
+
+static enum tl_code column_of(struct tl__binder *b, uint32_t index, struct tl_type type,
+                              struct tl_expr **out)
+{
+    *out = tl__expr_new(b, TL_EXPR_COLUMN, type, 0, 0);
+    if (!*out)
+        return b->st->code;
+    (*out)->index = index;
+    return TL_OK;
+}
+
+/* What the empty sets answer when there is no row at all: one row each. */
+static enum tl_code sets_of_nothing(struct tl__select *s, const struct tl_plan_node *child,
+                                    struct tl_plan_node *sets, struct tl_plan_node **out)
+{
+    struct tl__binder *b = s->block.b;
+    uint32_t keys = s->key_count, aggs = s->block.aggregate_count, empty = 0;
+    for (uint32_t i = 0; i < s->set_count; i++)
+        empty += s->sets[i] == 0;
+    *out = sets;
+    if (empty == 0)
+        return TL_OK;
+    struct tl_plan_node *none = tl__node_new(b, TL_NODE_VALUES, NULL), *total;
+    struct tl_plan_node *otherwise = tl__node_new(b, TL_NODE_OTHERWISE, NULL);
+    struct tl_plan_node *all = tl__node_new(b, TL_NODE_APPEND, NULL);
+    if (!none || !otherwise || !all)
+        return b->st->code;
+    none->types = child->types;
+    none->column_count = child->column_count;
+    enum tl_code rc = aggregate_node(s, none, NULL, 0, &total);
+    all->inputs = tl_arena_calloc(b->arena, empty, sizeof(struct tl_plan_node *), b->st);
+    otherwise->inputs = tl_arena_calloc(b->arena, 2, sizeof(struct tl_plan_node *), b->st);
+    if (rc || !all->inputs || !otherwise->inputs)
+        return b->st->code;
+    for (uint32_t i = 0; i < s->set_count; i++) {
+        if (s->sets[i] != 0)
+            continue;
+        int64_t number = i;
+        struct tl_expr **exprs =
+            tl_arena_calloc(b->arena, keys + 1 + aggs, sizeof(struct tl_expr *), b->st);
+        if (!exprs)
+            return b->st->code;
+        for (uint32_t k = 0; k < keys; k++)
+            if (!(exprs[k] = tl__null_new(b, s->keys[k]->type, 0)))
+                return b->st->code;
+        if (!(exprs[keys] = tl__const_new(b, tl_type_of(TL_BIGINT), &number, 0)))
+            return b->st->code;
+        for (uint32_t a = 0; !rc && a < aggs; a++)
+            rc = column_of(b, a, s->block.aggregates[a].type, &exprs[keys + 1 + a]);
+        if (!rc)
+            rc =
+                tl__project_new(b, total, exprs, keys + 1 + aggs, &all->inputs[all->input_count++]);
+        if (rc)
+            return rc;
+    }
+    all->types = otherwise->types = sets->types;
+    all->column_count = otherwise->column_count = sets->column_count;
+    otherwise->inputs[0] = sets;
+    otherwise->inputs[1] = all;
+    otherwise->input_count = 2;
+    *out = otherwise;
+    return TL_OK;
+}
+
+/* Each row once per set, with the number of the set; then groups of these. */
+static enum tl_code add_sets(struct tl__select *s, struct tl_plan_node **node)
+{
+    struct tl__binder *b = s->block.b;
+    struct tl_plan_node *child = *node, *n = tl__node_new(b, TL_NODE_EXPAND, child), *sets;
+    uint32_t base = child->column_count, keys = s->key_count;
+    if (!n || tl__set_types(b, n, base + keys + 1))
+        return b->st->code;
+    memcpy(n->types, child->types, base * sizeof(*n->types));
+    struct tl_expr **over = tl_arena_calloc(b->arena, keys + 1u, sizeof(struct tl_expr *), b->st);
+    n->sets = tl_arena_copy(b->arena, s->sets, s->set_count * sizeof(*s->sets), b->st);
+    if (!over || !n->sets)
+        return b->st->code;
+    n->set_count = s->set_count;
+    n->key_count = keys;
+    n->keys = s->keys;
+    enum tl_code rc = TL_OK;
+    for (uint32_t k = 0; !rc && k < keys; k++) {
+        n->types[base + k] = s->keys[k]->type;
+        rc = column_of(b, base + k, n->types[base + k], &over[k]);
+    }
+    n->types[base + keys] = tl_type_of(TL_BIGINT);
+    if (!rc)
+        rc = column_of(b, base + keys, n->types[base + keys], &over[keys]);
+    if (!rc)
+        rc = aggregate_node(s, n, over, keys + 1, &sets);
+    return rc ? rc : sets_of_nothing(s, child, sets, node);
+}
+
+static enum tl_code add_aggregate_node(struct tl__select *s, struct tl_plan_node **node)
+{
+    if (s->set_count > 0)
+        return add_sets(s, node);
+    return aggregate_node(s, *node, s->keys, s->key_count, node);
 }
 
 /* ---- the nodes above ---- */
@@ -512,7 +864,7 @@ static enum tl_code add_project(struct tl__select *s, bool fixed, struct tl_plan
 /* Sort keys that can tell two rows apart. */
 static uint32_t useful_keys(struct tl__select *s, struct tl_sort_key *keys)
 {
-    if (s->grouped && s->key_count == 0)
+    if (s->grouped && s->key_count == 0 && s->set_count == 0)
         return 0; /* one row */
     if (s->ast->from_count == 0)
         return 0;
@@ -626,6 +978,8 @@ static enum tl_code bind_all(struct tl__select *s)
     k->window_clause = NULL;
     if (!rc)
         rc = bind_order(s);
+    if (!rc && s->ast->distinct_on_count > 0)
+        rc = bind_distinct_on(s);
     if (!rc)
         rc = close_targets(s);
     if (!rc)
@@ -634,11 +988,25 @@ static enum tl_code bind_all(struct tl__select *s)
         rc = tl__bind_limit(k, s->ast->offset, "OFFSET", "2201X", &s->offset);
     if (!rc)
         rc = join_conditions(s);
-    s->grouped = s->ast->group_count > 0 || s->having || k->aggregate_count > 0;
+    s->grouped =
+        s->ast->group_count > 0 || s->having || k->aggregate_count > 0 || k->grouping_count > 0;
     return rc;
 }
 
 /* ---- building ---- */
+
+static enum tl_code keep_keys(struct tl__select *s)
+{
+    struct tl__binder *b = s->block.b;
+    struct tl_expr **keys =
+        tl_arena_calloc(b->arena, s->key_count + 1u, sizeof(struct tl_expr *), b->st);
+    if (!keys)
+        return b->st->code;
+    if (s->key_count > 0)
+        memcpy(keys, s->keys, s->key_count * sizeof(struct tl_expr *));
+    s->keys = keys;
+    return TL_OK;
+}
 
 /* The expressions over FROM that stand above it: keys and what aggregates read, or the targets. */
 static enum tl_code exprs_above(struct tl__select *s, struct tl_expr ****out, uint32_t *count)
@@ -732,8 +1100,10 @@ enum tl_code tl__select_build(struct tl__select *s, bool order_matters, struct t
     struct tl_plan_node *node = NULL, *from = NULL;
     struct tl_expr ***above = NULL;
     uint32_t above_count = 0;
-    bool fixed = true, joins = tl__needs_joins(k, s->where);
-    enum tl_code rc = exprs_above(s, &above, &above_count);
+    bool fixed = true, joins = tl__needs_joins(k, s->where) || s->set_count > 0;
+    enum tl_code rc = keep_keys(s); /* the plan's from here on */
+    if (!rc)
+        rc = exprs_above(s, &above, &above_count);
     for (uint32_t i = 0; !joins && i < above_count; i++)
         joins = tl__has_kind(*above[i], TL__EXPR_SUBLINK);
     if (!rc && s->grouped)
@@ -753,13 +1123,16 @@ enum tl_code tl__select_build(struct tl__select *s, bool order_matters, struct t
         rc = place_targets(s, &node);
     if (!rc)
         rc = add_project(s, fixed || s->grouped, &node);
-    if (!rc && s->ast->distinct && !(s->grouped && s->key_count == 0)) {
+    if (!rc && s->ast->distinct && s->on_count == 0 &&
+        !(s->grouped && s->key_count == 0 && s->set_count == 0)) {
         node = tl__node_new(b, TL_NODE_DISTINCT, node);
         rc = node ? TL_OK : b->st->code;
     }
     if (!rc && from && from->kind == TL_NODE_SCAN)
         rc = tl__finish_scan(b, k->scopes[0], from, node);
-    if (!rc)
+    if (!rc && s->on_count > 0)
+        rc = add_first(s, &node);
+    else if (!rc)
         rc = add_sort(s, order_matters, &node);
     if (!rc)
         rc = add_limit(b, s->limit, s->offset, &node);
@@ -843,9 +1216,10 @@ enum tl_code tl__select_push(struct tl__select *s, uint32_t column, const struct
     struct tl__binder *b = s->block.b;
     const struct tl_expr *target = s->targets[column].expr;
     *pushed = false;
-    if (s->limit || s->offset || s->ast->distinct_on_count > 0 || s->block.window_call_count > 0 ||
-        tl__has_kind(target, TL__EXPR_AGGREGATE) || tl__has_kind(target, TL__EXPR_SUBLINK) ||
-        tl__has_kind(target, TL__EXPR_OUTER) || tl__is_open(target))
+    if (s->limit || s->offset || s->set_count > 0 || s->ast->distinct_on_count > 0 ||
+        s->block.window_call_count > 0 || tl__has_kind(target, TL__EXPR_AGGREGATE) ||
+        tl__has_kind(target, TL__EXPR_SUBLINK) || tl__has_kind(target, TL__EXPR_OUTER) ||
+        tl__is_open(target))
         return TL_OK;
     bool key = !s->grouped;
     for (uint32_t i = 0; !key && i < s->key_count; i++)
