@@ -38,6 +38,7 @@
 /* A merge under way. */
 struct work {
     bool active, runs;
+    bool passing; /* its output will be merged again */
     uint32_t table_id, shard;
     uint64_t sequence;
     struct tl_merge_state after;     /* the machine's state once it is installed */
@@ -163,7 +164,7 @@ static enum tl_code work_inputs(struct work *w, const struct tl_merge_machine *m
         return TL_FAIL(st, TL_LIMIT, "no memory for the inputs of a merge");
     w->meta = (struct tl_segment_meta){.table = m->state.table_id,
                                        .shard = m->state.shard,
-                                       .level = w->runs ? 2 : 1,
+                                       .level = w->passing ? 1 : 2,
                                        .provenance = {UINT64_MAX, 0, (uint64_t)INT64_MIN, 0}};
     uint64_t *p = w->meta.provenance;
     for (uint32_t i = 0; i < count; i++)
@@ -255,6 +256,7 @@ static enum tl_code work_begin(struct tally *db, struct work *w, const struct tl
                                struct tl_status *st)
 {
     *w = (struct work){.runs = step->kind == TL_POLICY_MERGE,
+                       .passing = step->passing,
                        .table_id = m->state.table_id,
                        .shard = m->state.shard,
                        .after = m->state,
@@ -445,7 +447,8 @@ static enum tl_code merge_part(struct tally *db, struct work *w, struct tl_live_
             goto done;
         count += in->lo < in->hi;
     }
-    struct tl_merge_options options = {.pack = TL_PACK_OPTIONS_COLD,
+    struct tl_merge_options options = {.pack =
+                                           w->passing ? TL_PACK_OPTIONS_RUN : TL_PACK_OPTIONS_COLD,
                                        .budget = memory_of(db, w),
                                        .cancel = stop_of(db, w),
                                        .progress_values = &db->merge_values,

@@ -178,6 +178,7 @@ void tl_policy_level0(const struct tl_policy_state *s, struct tl_policy_step *ou
         if (count > 1 || requested) {
             out->kind = TL_POLICY_LEVEL0;
             out->count = count;
+            out->passing = !requested || s->count > s->level0_count;
             return;
         }
         from = end + 1;
@@ -237,11 +238,25 @@ static bool merge_range(const struct look *k, uint32_t lo, uint32_t hi)
     /* Of too many the newest: what is left older is merged with them next. */
     lo = hi - lo > TL_POLICY_INPUTS_MAX ? hi - TL_POLICY_INPUTS_MAX : lo;
     k->out->kind = TL_POLICY_MERGE;
+    k->out->passing = false;
     k->out->count = hi - lo;
     k->out->grain_us = grain_of(&k->s->runs[lo]);
     for (uint32_t i = lo; i < hi; i++)
         k->out->inputs[i - lo] = i;
     return true;
+}
+
+/* What these become will be merged again. */
+static bool merge_passing(const struct look *k, uint32_t lo, uint32_t hi)
+{
+    (void)merge_range(k, lo, hi);
+    k->out->passing = true;
+    return true;
+}
+
+static bool is_passing(const struct tl_policy_run *r)
+{
+    return r->level == 1;
 }
 
 /* The longest end of [lo, hi) whose oldest run is at most twice all newer ones. */
@@ -274,7 +289,7 @@ static uint32_t alike(const struct look *k, uint32_t lo, uint32_t hi)
 static bool rule_partition(const struct look *k, uint32_t lo, uint32_t hi)
 {
     const struct tl_policy_run *r = k->s->runs;
-    if (hi - lo < 2)
+    if (hi == lo || (hi - lo == 1 && !is_passing(&r[lo])))
         return false;
     if (k->request)
         return merge_range(k, lo, hi);
@@ -290,14 +305,19 @@ static bool rule_partition(const struct look *k, uint32_t lo, uint32_t hi)
             if (in_time - at > 1)
                 return merge_range(k, at, in_time);
         }
+        for (uint32_t i = lo; i < in_time; i++)
+            if (is_passing(&r[i]))
+                return merge_range(k, i, i + 1);
     }
+    if (hi - lo < 2)
+        return false;
     uint32_t at = alike(k, lo, hi);
     if (hi - at >= TL_RUNS_MERGE)
-        return merge_range(k, at, hi);
+        return merge_passing(k, at, hi);
     if (hi - lo < TL_RUNS_MAX)
         return false;
     at = worthwhile(k, lo, hi);
-    return merge_range(k, hi - at > 1 ? at : lo, hi);
+    return merge_passing(k, hi - at > 1 ? at : lo, hi);
 }
 
 /* All visible partitions of grain `from` in [start, end) go to partitions of grain `to`. */
@@ -322,7 +342,7 @@ static bool regrade(const struct look *k, int64_t from, int64_t to, int64_t star
                 k->out->inputs[count] = i;
     }
     if (count > TL_POLICY_INPUTS_MAX)
-        return merge_range(k, most_lo, most_hi); /* too many at once: fewer first */
+        return merge_passing(k, most_lo, most_hi); /* too many at once: fewer first */
     /* Oldest rows first; an insertion sort, since few are. */
     uint32_t *in = k->out->inputs;
     for (uint32_t i = 1; i < count; i++)
@@ -333,6 +353,7 @@ static bool regrade(const struct look *k, int64_t from, int64_t to, int64_t star
             in[j - 1] = swap;
         }
     k->out->kind = TL_POLICY_MERGE;
+    k->out->passing = false;
     k->out->count = count;
     k->out->grain_us = to;
     return true;

@@ -20,6 +20,12 @@
  *   tier     TL_RUNS_MERGE newest runs of like size become one
  *   request  a month's grain is judged anew, and each partition of several runs becomes one run
  *
+ * Passing runs. What merges of level 0 and the rule `tier` write is merged again: it has level 1
+ * and encodings that cost little. Runs of the other rules have level 2 and the best encodings. A
+ * run of level 1 counts as one to be merged, by itself if need be, where its partition is closed or
+ * a request asks. Level 0 that a request merges as the first runs of its shard is final at once,
+ * unless these then turn out to be of a wrong grain.
+ *
  * Grain. A month is cut into hours, days, or not at all: the finest that is expected to hold
  * partition_rows rows, judged by the rows of the month so far and the time that they span. While
  * a month is open its grain changes only when it is wrong by a factor of two, one step at a
@@ -91,7 +97,8 @@ struct tl_policy_step {
     uint32_t count;
     uint32_t inputs[TL_POLICY_INPUTS_MAX]; /* MERGE: places in the list, oldest rows first */
     int64_t grain_us;                      /* MERGE: TL_HOUR_US, TL_DAY_US, or 0: the month */
-    uint64_t request;                      /* that it serves: `requesting` from then on; 0: none */
+    bool passing;     /* LEVEL0, MERGE: what is written will be merged again: level 1, not 2 */
+    uint64_t request; /* that it serves: `requesting` from then on; 0: none */
 };
 
 /* The group of level 0 that is due, or NONE. */

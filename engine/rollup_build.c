@@ -510,7 +510,6 @@ static enum tl_code make_one(struct tally *db, const struct tl_view *view,
     b->id = base->id;
     b->id.kind = sealed ? TL_PACK_SEAL_ROLLUP : TL_PACK_MERGE_ROLLUP;
     b->id.table = view->info.id;
-    b->options = sealed ? TL_PACK_OPTIONS_HOT : TL_PACK_OPTIONS_COLD;
     tl_arena_init(&b->arena, NULL, 1 << 20);
     tl_buffer_init(&b->scratch, "a rollup's sketch", 1 << 20);
     init_parts(b);
@@ -518,6 +517,8 @@ static enum tl_code make_one(struct tally *db, const struct tl_view *view,
     if (tl_pack_open(db->io, &base->id, NULL, &b->base, st))
         goto done;
     made->segment_count = tl_pack_segment_count(b->base);
+    bool passing = tl_pack_segment_info(b->base, 0)->meta.level < 2; /* it is merged again */
+    b->options = passing ? TL_PACK_OPTIONS_HOT : TL_PACK_OPTIONS_COLD;
     made->index = malloc(((size_t)made->segment_count + 1) * sizeof(*made->index));
     if (!made->index) {
         TL_FAIL(st, TL_LIMIT, "no memory for a rollup");

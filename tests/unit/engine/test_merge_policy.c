@@ -38,7 +38,7 @@ static struct tl_policy_run level0(uint64_t seal, uint64_t rows)
 static struct tl_policy_run run(int64_t ts, int64_t grain, uint64_t rows, uint64_t first,
                                 uint64_t last, int64_t log_time)
 {
-    struct tl_policy_run r = {.level = 1,
+    struct tl_policy_run r = {.level = 2,
                               .rows = rows,
                               .first_seal = first,
                               .last_seal = last,
@@ -47,6 +47,15 @@ static struct tl_policy_run run(int64_t ts, int64_t grain, uint64_t rows, uint64
     tl_policy_partition_of(ts, grain, &r.start_us, &r.end_us);
     r.min_ts = r.start_us;
     r.max_ts = r.end_us - 1;
+    return r;
+}
+
+/* One that is to be merged again. */
+static struct tl_policy_run passing(int64_t ts, int64_t grain, uint64_t rows, uint64_t first,
+                                    uint64_t last, int64_t log_time)
+{
+    struct tl_policy_run r = run(ts, grain, rows, first, last, log_time);
+    r.level = 1;
     return r;
 }
 
@@ -65,6 +74,7 @@ static void groups_of_level_0_end_where_they_should(void **state)
     tl_policy_level0(&s, &step); /* shard 0: the group ends at seal 6, however late one looks */
     assert_int_equal(step.kind, TL_POLICY_LEVEL0);
     assert_int_equal(step.count, 6);
+    assert_true(step.passing);
     s.shard = 3; /* at seal 3 */
     tl_policy_level0(&s, &step);
     assert_int_equal(step.count, 3);
@@ -78,6 +88,7 @@ static void groups_of_level_0_end_where_they_should(void **state)
     s.shard = 0;
     tl_policy_level0(&s, &step);
     assert_int_equal(step.count, 4);
+    assert_false(step.passing); /* the request makes it all that there is */
     request.seal = 1;
     tl_policy_level0(&s, &step);
     assert_int_equal(step.count, 1);
@@ -102,6 +113,7 @@ struct expected {
     enum tl_policy_kind kind;
     uint32_t first, count;
     int64_t grain;
+    bool passing;
 };
 
 static void rules_for_runs(void **state)
@@ -139,6 +151,44 @@ static void rules_for_runs(void **state)
          .runs = {run(T0, 0, 1000, 1, 12, in_time), run(feb, 0, 10, 7, 12, in_time)},
          .request = 12,
          .kind = TL_POLICY_DONE},
+        {.what = "a passing run of an open month stays",
+         .runs = {passing(T0, 0, 1000, 1, 6, in_time)},
+         .kind = TL_POLICY_NONE},
+        {.what = "one of a closed month is written for good, be it alone",
+         .runs = {passing(T0, 0, 1000, 1, 6, in_time), run(feb, 0, 1000, 13, 18, late)},
+         .kind = TL_POLICY_MERGE,
+         .count = 1},
+        {.what = "or too large to be merged with the rest",
+         .runs = {passing(T0, 0, 100000, 1, 6, in_time), run(T0, 0, 1000, 7, 12, in_time),
+                  run(feb, 0, 1000, 13, 18, late)},
+         .kind = TL_POLICY_MERGE,
+         .count = 1},
+        {.what = "one that came late waits for silence",
+         .runs = {run(T0, 0, 100000, 1, 6, in_time), passing(T0, 0, 1000, 7, 12, late)},
+         .kind = TL_POLICY_NONE},
+        {.what = "and is written when it comes",
+         .runs = {run(T0, 0, 100000, 1, 6, in_time), passing(T0, 0, 1000, 7, 12, late),
+                  run(feb, 0, 1000, 13, 18, late + 2 * HOUR)},
+         .kind = TL_POLICY_MERGE,
+         .first = 1,
+         .count = 1},
+        {.what = "a request writes a passing run for good",
+         .runs = {passing(T0, 0, 1000, 1, 6, in_time)},
+         .request = 6,
+         .kind = TL_POLICY_MERGE,
+         .count = 1},
+        {.what = "what becomes one of many of like size is to be merged again",
+         .runs = {passing(T0, 0, 1000, 1, 6, in_time), passing(T0, 0, 1000, 7, 12, in_time),
+                  passing(T0, 0, 1000, 13, 18, in_time), passing(T0, 0, 1000, 19, 24, in_time),
+                  passing(T0, 0, 1000, 25, 30, in_time), passing(T0, 0, 1000, 31, 36, in_time),
+                  passing(T0, 0, 1000, 37, 42, in_time), passing(T0, 0, 1000, 43, 48, in_time),
+                  passing(T0, 0, 1000, 49, 54, in_time), passing(T0, 0, 1000, 55, 60, in_time),
+                  passing(T0, 0, 1000, 61, 66, in_time), passing(T0, 0, 1000, 67, 72, in_time),
+                  passing(T0, 0, 1000, 73, 78, in_time), passing(T0, 0, 1000, 79, 84, in_time),
+                  passing(T0, 0, 1000, 85, 90, in_time), passing(T0, 0, 1000, 91, 96, in_time)},
+         .kind = TL_POLICY_MERGE,
+         .count = 16,
+         .passing = true},
         {.what = "a closed month that is thin: days become the month",
          .runs = {run(T0, DAY, 1000, 1, 6, in_time), run(T0 + DAY, DAY, 1000, 7, 12, in_time),
                   run(feb, DAY, 1000000, 13, 18, late)},
@@ -202,9 +252,9 @@ static void rules_for_runs(void **state)
         if (step.kind != TL_POLICY_MERGE)
             continue;
         if (step.count != table[i].count || step.inputs[0] != table[i].first ||
-            step.grain_us != table[i].grain)
-            fail_msg("%s: %u inputs from %u, grain %lld", table[i].what, step.count, step.inputs[0],
-                     (long long)step.grain_us);
+            step.grain_us != table[i].grain || step.passing != table[i].passing)
+            fail_msg("%s: %u inputs from %u, grain %lld, passing %d", table[i].what, step.count,
+                     step.inputs[0], (long long)step.grain_us, step.passing);
     }
 }
 
@@ -323,10 +373,10 @@ static struct tl_policy_state policy_state(const struct sim *s, const struct tl_
 
 /* Merges places of the list. `grain` gives the partition's grain of each month. */
 static void merge(struct sim *s, const struct tl_policy_state *ps, const uint32_t *inputs,
-                  uint32_t count, bool from_level0, int64_t grain, uint64_t *hash)
+                  uint32_t count, bool from_level0, bool passing, int64_t grain, uint64_t *hash)
 {
     uint32_t total = 0;
-    struct tl_policy_run out = {.level = from_level0 ? 1 : 2, .first_seal = UINT64_MAX};
+    struct tl_policy_run out = {.level = passing ? 1 : 2, .first_seal = UINT64_MAX};
     for (uint32_t i = 0; i < count; i++) {
         const struct tl_policy_run *r = &s->list[inputs[i]].run;
         total += s->list[inputs[i]].count;
@@ -367,7 +417,7 @@ static void merge(struct sim *s, const struct tl_policy_state *ps, const uint32_
         *hash = tl_hash_u64(*hash ^ (uint64_t)out.end_us);
         *hash = tl_hash_u64(*hash ^ s->list[s->count - 1].run.rows);
     }
-    *hash = tl_hash_u64(*hash ^ out.last_seal << 20 ^ out.first_seal);
+    *hash = tl_hash_u64(*hash ^ out.last_seal << 20 ^ out.first_seal ^ (uint64_t)out.level << 60);
     free(cells);
     uint32_t kept = 0;
     s->level0 = 0;
@@ -392,7 +442,7 @@ static bool step(struct sim *s, bool level0_only)
     if (out.kind == TL_POLICY_LEVEL0 && !runs_first) {
         for (uint32_t i = 0; i < out.count; i++)
             out.inputs[i] = i;
-        merge(s, &ps, out.inputs, out.count, true, 0, &s->hash_level0);
+        merge(s, &ps, out.inputs, out.count, true, out.passing, 0, &s->hash_level0);
         free(runs);
         return true;
     }
@@ -408,7 +458,7 @@ static bool step(struct sim *s, bool level0_only)
         s->requesting = out.request ? out.request : s->requesting;
     }
     if (out.kind == TL_POLICY_MERGE)
-        merge(s, &ps, out.inputs, out.count, false, out.grain_us, &s->hash_runs);
+        merge(s, &ps, out.inputs, out.count, false, out.passing, out.grain_us, &s->hash_runs);
     if (out.kind == TL_POLICY_DONE)
         s->done = out.request;
     free(runs);
