@@ -305,6 +305,18 @@ static enum tl_code bind_column_ref(struct tl__block *k, const struct tl_ast *as
     return rc || found ? rc : no_column(k, ast);
 }
 
+/* array[index] */
+static enum tl_code subscript_array(struct tl__block *k, struct tl_expr *array,
+                                    const struct tl_ast *index, int32_t position,
+                                    struct tl_expr **out)
+{
+    struct tl_expr *args[2] = {array, NULL};
+    enum tl_code rc = tl__bind(k, index, &args[1]);
+    if (!rc)
+        rc = tl__coerce(k->b, &args[1], tl_type_of(TL_BIGINT), "array subscript");
+    return rc ? rc : tl__call(k->b, "$subscript", args, 2, false, position, out);
+}
+
 static enum tl_code bind_subscript(struct tl__block *k, const struct tl_ast *ast,
                                    struct tl_expr **out)
 {
@@ -316,6 +328,8 @@ static enum tl_code bind_subscript(struct tl__block *k, const struct tl_ast *ast
     rc = tl__bind(k, ast->args[0], &e);
     if (rc)
         return rc;
+    if (e->type.kind == TL_ARRAY)
+        return subscript_array(k, e, ast->args[1], ast->position, out);
     return TL__BIND_FAIL(k->b, TL_INVALID, "42804", ast->position,
                          "cannot subscript type %s because it does not support subscripting",
                          tl__type_label(e->type));
@@ -988,9 +1002,9 @@ static enum tl_code bind_call(struct tl__block *k, const struct tl_ast *ast, str
             return rc;
     }
     /* Names of the table that SQL does not know as functions. */
-    if (strcmp(ast->name, "cast") == 0 || strcmp(ast->name, "is_distinct") == 0 ||
-        strcmp(ast->name, "nullif") == 0 || strcmp(ast->name, "like") == 0 ||
-        strcmp(ast->name, "ilike") == 0)
+    if (ast->name[0] == '$' || strcmp(ast->name, "cast") == 0 ||
+        strcmp(ast->name, "is_distinct") == 0 || strcmp(ast->name, "nullif") == 0 ||
+        strcmp(ast->name, "like") == 0 || strcmp(ast->name, "ilike") == 0)
         return TL__BIND_FAIL(b, TL_INVALID, "42883", ast->position, "function %s does not exist",
                              ast->name);
     return tl__call(b, ast->name, args, ast->arg_count, false, ast->position, out);
@@ -1019,6 +1033,77 @@ static enum tl_code bind_grouping(struct tl__block *k, const struct tl_ast *ast,
     k->grouping_count++;
     *out = e;
     return TL_OK;
+}
+
+/* ---- arrays ---- */
+
+static enum tl_code bind_array(struct tl__block *k, const struct tl_ast *ast, struct tl_expr **out)
+{
+    struct tl_expr **args = args_new(k->b, ast->arg_count);
+    struct tl_type type;
+    if (!args)
+        return k->b->st->code;
+    if (ast->arg_count == 0)
+        return made(
+            k->b, tl__text_new(k->b, tl_type_of(TL_NULL), tl_slice_str("{}"), ast->position), out);
+    for (uint32_t i = 0; i < ast->arg_count; i++) {
+        enum tl_code rc = tl__bind(k, ast->args[i], &args[i]);
+        if (!rc && (args[i]->type.kind == TL_ARRAY || args[i]->type.kind == TL_PROPS))
+            rc = TL__BIND_FAIL(k->b, TL_UNSUPPORTED, "0A000", ast->args[i]->position,
+                               "an array of several dimensions is not supported");
+        if (rc)
+            return rc;
+    }
+    enum tl_code rc = tl__unify(k->b, args, ast->arg_count, "ARRAY", &type);
+    return rc ? rc : tl__call(k->b, "$array", args, ast->arg_count, false, ast->position, out);
+}
+
+/* x op ANY (array), x op ALL (array) */
+static enum tl_code bind_quantified(struct tl__block *k, const struct tl_ast *ast,
+                                    struct tl_expr **out)
+{
+    struct tl__binder *b = k->b;
+    struct tl_expr *args[2];
+    char name[16];
+    enum tl_code rc = tl__bind(k, ast->args[0], &args[0]);
+    if (!rc)
+        rc = tl__bind(k, ast->args[1], &args[1]);
+    if (rc)
+        return rc;
+    if (tl__is_open(args[1])) {
+        struct tl_type element = tl__is_open(args[0]) ? tl_type_of(TL_TEXT) : args[0]->type;
+        rc = tl__coerce(b, &args[1], tl_type_array(element), NULL);
+        if (rc)
+            return rc;
+    }
+    if (args[1]->type.kind != TL_ARRAY)
+        return TL__BIND_FAIL(b, TL_INVALID, "42809", ast->position,
+                             "op ANY/ALL (array) requires array on right side");
+    struct tl_type element = tl_type_element(args[1]->type);
+    if (!tl__is_open(args[0]) && args[0]->type.kind != element.kind) {
+        /* one type for the operand and a value like the elements */
+        struct tl_expr *both[2] = {args[0], tl__null_new(b, element, ast->position)};
+        struct tl_type type;
+        if (!both[1])
+            return b->st->code;
+        rc = tl__unify(b, both, 2, ast->negated ? "ALL" : "ANY", &type);
+        args[0] = both[0];
+        if (!rc && type.kind != element.kind)
+            rc = tl__coerce(b, &args[1], tl_type_array(type), NULL);
+        if (rc)
+            return rc;
+    }
+    if (tl__is_open(args[0])) {
+        rc = tl__coerce(b, &args[0], element, NULL);
+        if (rc)
+            return rc;
+    }
+    snprintf(name, sizeof(name), "$%s%s", ast->negated ? "all" : "any", ast->name);
+    const struct tl_type kinds[2] = {element, args[1]->type};
+    if (!tl_function_find(name, kinds, 2))
+        return TL__BIND_FAIL(b, TL_UNSUPPORTED, "0A000", ast->position,
+                             "operator %s with ANY or ALL is not supported", ast->name);
+    return tl__call(b, name, args, 2, true, ast->position, out);
 }
 
 /* ---- all of them ---- */
@@ -1091,6 +1176,10 @@ enum tl_code tl__bind(struct tl__block *k, const struct tl_ast *ast, struct tl_e
     case TL_AST_SETS:
         return TL__BIND_FAIL(b, TL_INVALID, "42601", ast->position,
                              "grouping sets are not allowed here");
+    case TL_AST_ARRAY:
+        return bind_array(k, ast, out);
+    case TL_AST_QUANTIFIED:
+        return bind_quantified(k, ast, out);
     }
     return TL__BIND_FAIL(b, TL_UNSUPPORTED, "0A000", ast->position,
                          "this expression is not supported");
@@ -1220,6 +1309,9 @@ static int figure(const struct tl_ast *ast, const char **name)
             return 2;
         *name = ast->cast->name;
         return 1;
+    case TL_AST_ARRAY:
+        *name = "array";
+        return 2;
     case TL_AST_CASE: {
         const struct tl_ast *otherwise = ast->args[ast->arg_count - 1];
         if (otherwise && figure(otherwise, name) > 1)

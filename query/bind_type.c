@@ -17,6 +17,7 @@
 #include "base/int128.h"
 #include "base/pg_type.h"
 #include "base/time.h"
+#include "query/function_int.h"
 
 static const uint64_t zero_word;
 static const uint8_t zero_value[16] __attribute__((aligned(16)));
@@ -521,12 +522,17 @@ enum tl_code tl__cast(struct tl__binder *b, struct tl_expr *e, const struct tl_a
         rc = interval_unit(b, &e, to);
     if (rc)
         return rc;
-    if (!tl__is_open(e) && !tl_type_eq(e->type, type) && !tl_function_cast(e->type, type))
+    bool elements = e->type.kind != TL_ARRAY || type.kind != TL_ARRAY ||
+                    tl_function_cast(tl_type_element(e->type), tl_type_element(type));
+    if (!tl__is_open(e) && !tl_type_eq(e->type, type) &&
+        !(elements && tl_function_cast(e->type, type)))
         return TL__BIND_FAIL(b, TL_INVALID, "42846", position, "cannot cast type %s to %s",
                              tl__type_label(e->type), tl__type_label(type));
     /* $1::int is a parameter of that type, not a cast of one. */
     rc = tl__coerce(b, &e, type, NULL);
-    if (!rc && to->bits == 32)
+    if (!rc && type.kind == TL_ARRAY) /* its elements' ranges are checked by its cast */
+        ;
+    else if (!rc && to->bits == 32)
         rc = apply(b, "int4", type, &e);
     else if (!rc && to->bits == 16)
         rc = apply(b, "int2", type, &e);
@@ -542,10 +548,11 @@ enum tl_code tl__cast(struct tl__binder *b, struct tl_expr *e, const struct tl_a
 
 struct common {
     bool number, decimal, floating, time, tz, ts;
-    uint8_t kind;    /* of the first typed one */
-    uint8_t scale;   /* the greatest */
-    uint8_t flavour; /* of all that are typed; of integers the widest one's */
-    bool mixed;      /* not all of one kind */
+    uint8_t kind;         /* of the first typed one */
+    uint8_t scale;        /* the greatest */
+    uint8_t flavour;      /* of all that are typed; of integers the widest one's */
+    bool mixed;           /* not all of one kind */
+    struct tl_type array; /* of the first array */
     const struct tl_expr *clash;
 };
 
@@ -567,7 +574,10 @@ static void common_add(struct common *c, const struct tl_expr *e)
         c->number = number;
         c->time = time;
         c->flavour = t.flavour;
+        c->array = t;
     } else if (c->kind != t.kind && !(c->number && number) && !(c->time && time) && !c->clash) {
+        c->clash = e;
+    } else if (t.kind == TL_ARRAY && c->array.element != t.element && !c->clash) {
         c->clash = e;
     }
     c->mixed = c->mixed || c->kind != t.kind;
@@ -618,6 +628,8 @@ enum tl_code tl__unify(struct tl__binder *b, struct tl_expr **es, uint32_t count
     struct tl_type type = tl_type_of((enum tl_kind)c.kind);
     if (c.kind == TL_NULL)
         type = tl_type_of(TL_TEXT);
+    else if (c.kind == TL_ARRAY)
+        type = c.array;
     else if (c.floating)
         type = tl_type_of(TL_DOUBLE);
     else if (c.time && c.mixed)
@@ -670,6 +682,8 @@ static bool score_overload(const struct tl_function *f, struct tl_expr **args, u
             s.open_text += kind == TL_TEXT;
             continue;
         }
+        if (kind == TL_KIND_ANY)
+            continue;
         int cost = implicit_cost(args[i], kind);
         if (cost < 0)
             return false;
@@ -843,9 +857,11 @@ static enum tl_code first_letter(struct tl__binder *b, struct tl_expr **e)
 static enum tl_code settle_texts(struct tl__binder *b, const char *name, struct tl_expr **args,
                                  uint32_t arg_count)
 {
-    bool joins = strcmp(name, "concat") == 0 || strcmp(name, "concat_ws") == 0;
+    bool joins = strcmp(name, "concat") == 0 || strcmp(name, "format") == 0 ||
+                 strcmp(name, "concat_ws") == 0;
     bool any_text = joins;
-    if (strcmp(name, "||") == 0)
+    if (strcmp(name, "||") == 0 && args[0]->type.kind != TL_ARRAY &&
+        args[arg_count - 1]->type.kind != TL_ARRAY)
         for (uint32_t i = 0; i < arg_count; i++)
             any_text = any_text || args[i]->type.kind == TL_TEXT || tl__is_open(args[i]);
     for (uint32_t i = 0; any_text && i < arg_count; i++) {
@@ -892,6 +908,34 @@ static enum tl_code settle_constants(struct tl__binder *b, struct tl_expr *call)
     return TL_OK;
 }
 
+/* The type of the arrays of a call, whose elements are of one type; false: they are of several. The
+ * constructor's are those of the array that is to be made. */
+static bool settle_arrays(const struct tl_function *f, struct tl_expr **args, uint32_t arg_count,
+                          struct tl_type *out)
+{
+    bool found = false;
+    *out = tl_type_array(tl_type_of(TL_TEXT));
+    for (uint32_t i = 0; i < arg_count; i++) {
+        uint8_t kind = f->args[i < f->arg_count ? i : f->arg_count - 1u];
+        struct tl_type t = args[i]->type;
+        if (f->result_type == tl__type_array && !tl__is_open(args[i]))
+            t = tl_type_array(t);
+        else if (kind != TL_ARRAY || tl__is_open(args[i]))
+            continue;
+        if (found && t.element != out->element)
+            return false;
+        *out = found ? *out : t;
+        found = true;
+    }
+    for (uint32_t i = 0; i < arg_count; i++) {
+        uint8_t kind = f->args[i < f->arg_count ? i : f->arg_count - 1u];
+        if (kind == TL_KIND_ANY && !tl__is_open(args[i]) &&
+            implicit_cost(args[i], out->element) < 0)
+            return false;
+    }
+    return true;
+}
+
 /* What PostgreSQL calls the result: integers stay as narrow as the widest argument where the
  * function says so, else the table knows. */
 static uint8_t result_flavour(const struct tl_function *f, const struct tl_expr *call)
@@ -933,10 +977,17 @@ enum tl_code tl__call(struct tl__binder *b, const char *name, struct tl_expr **a
     if (!call || !types)
         return b->st->code;
     call->function = f;
+    struct tl_type array;
+    if (!settle_arrays(f, args, arg_count, &array))
+        return no_overload(b, name, args, arg_count, is_operator, false, position);
     for (uint32_t i = 0; i < arg_count; i++) {
         struct tl_type type =
             tl_type_of((enum tl_kind)f->args[i < f->arg_count ? i : f->arg_count - 1u]);
-        if (tl__is_decimal(type))
+        if (type.kind == TL_ARRAY)
+            type = array;
+        else if (type.kind == TL_KIND_ANY)
+            type = tl_type_element(array);
+        else if (tl__is_decimal(type))
             type = tl__is_open(args[i]) ? open_decimal(args[i], type.kind)
                                         : (struct tl_type){type.kind, args[i]->type.scale};
         call->args[i] = args[i];

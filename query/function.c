@@ -21,7 +21,9 @@ enum {
     TS = TL_TIMESTAMP,
     TZ = TL_TIMESTAMPTZ,
     IV = TL_INTERVAL,
-    X = TL_TEXT
+    X = TL_TEXT,
+    A = TL_ARRAY,
+    ANY = TL_KIND_ANY
 };
 
 #define ARGS(...)                                                                                  \
@@ -256,7 +258,6 @@ static const struct tl_function functions[] = {
     CAST_NULL(TZ),
     CAST_NULL(IV),
     CAST_NULL(X),
-#undef CAST_NULL
     CAST(B, B, cast_same),
     CAST(I, I, cast_same),
     CAST(F, F, cast_same),
@@ -305,9 +306,134 @@ static const struct tl_function functions[] = {
     CAST(X, TS, cast_from_text),
     CAST_STABLE(X, TZ, cast_from_text),
     CAST(X, IV, cast_from_text),
-};
 
-enum { FUNCTION_COUNT = sizeof(functions) / sizeof(functions[0]), INDEX_SIZE = 1024 };
+    /* trigonometry and more of arithmetic */
+    PURE("cbrt", cbrt, F, F),
+    PURE("degrees", degrees, F, F),
+    PURE("radians", radians, F, F),
+    PURE("sin", sin, F, F),
+    PURE("cos", cos, F, F),
+    PURE("tan", tan, F, F),
+    PURE("cot", cot, F, F),
+    PURE("asin", asin, F, F),
+    PURE("acos", acos, F, F),
+    PURE("atan", atan, F, F),
+    PURE("sinh", sinh, F, F),
+    PURE("cosh", cosh, F, F),
+    PURE("tanh", tanh, F, F),
+    PURE("asinh", asinh, F, F),
+    PURE("acosh", acosh, F, F),
+    PURE("atanh", atanh, F, F),
+    PURE("atan2", atan2, F, F, F),
+    {.name = "pi", .result = F, .strict = true, .immutable = true, .kernel = tl__k_pi},
+    PURE("log", log_base, F, F, F),
+    INT4("width_bucket", width_bucket, F, F, F, I),
+    WHOLE("&", bit_and, I, I),
+    WHOLE("|", bit_or, I, I),
+    WHOLE("#", bit_xor, I, I),
+    WHOLE("~", bit_not, I),
+    PURE("<<", shift_left, I, I, I),
+    PURE(">>", shift_right, I, I, I),
+    WHOLE("gcd", gcd, I, I),
+    WHOLE("lcm", lcm, I, I),
+    PURE("factorial", factorial, D, I),
+    PURE("div", div_whole, D, D, D),
+    INT4("scale", scale, D),
+    INT4("min_scale", min_scale, D),
+
+    /* texts in other forms */
+    PURE("quote_ident", quote_ident, X, X),
+    PURE("quote_literal", quote_literal, X, X),
+    NULLISH("quote_nullable", quote_nullable, X, NULL, false, X),
+    NULLISH("format", format, X, NULL, true, X),
+    INT4("ascii", ascii, X),
+    PURE("chr", chr, X, I),
+    PURE("translate", translate, X, X, X, X),
+    PURE("overlay", overlay, X, X, X, I),
+    PURE("overlay", overlay, X, X, X, I, I),
+    PURE("to_hex", to_hex, X, I),
+    PURE("md5", md5, X, X),
+    PURE("sha256", sha256, X, X),
+
+    /* regular expressions */
+    PURE("~", regex, B, X, X),
+    PURE("~*", regex_fold, B, X, X),
+    PURE("!~", regex_not, B, X, X),
+    PURE("!~*", regex_fold_not, B, X, X),
+    PURE("similar_to_escape", similar_to, X, X),
+    PURE("similar_to_escape", similar_to, X, X, X),
+    PURE("regexp_like", regexp_like, B, X, X),
+    PURE("regexp_like", regexp_like, B, X, X, X),
+    INT4("regexp_count", regexp_count, X, X),
+    INT4("regexp_count", regexp_count, X, X, I),
+    INT4("regexp_count", regexp_count, X, X, I, X),
+    PURE("regexp_substr", regexp_substr, X, X, X),
+    PURE("regexp_substr", regexp_substr, X, X, X, I),
+    PURE("regexp_substr", regexp_substr, X, X, X, I, I),
+    PURE("regexp_substr", regexp_substr, X, X, X, I, I, X),
+    PURE("regexp_substr", regexp_substr, X, X, X, I, I, X, I),
+    INT4("regexp_instr", regexp_instr, X, X),
+    INT4("regexp_instr", regexp_instr, X, X, I),
+    INT4("regexp_instr", regexp_instr, X, X, I, I),
+    INT4("regexp_instr", regexp_instr, X, X, I, I, I),
+    INT4("regexp_instr", regexp_instr, X, X, I, I, I, X),
+    INT4("regexp_instr", regexp_instr, X, X, I, I, I, X, I),
+    PURE("substring", substring_regex, X, X, X),
+    PURE("regexp_replace", regexp_replace, X, X, X, X),
+    PURE("regexp_replace", regexp_replace, X, X, X, X, X),
+    PURE("regexp_replace", regexp_replace, X, X, X, X, I),
+    PURE("regexp_replace", regexp_replace, X, X, X, X, I, I),
+    PURE("regexp_replace", regexp_replace, X, X, X, X, I, I, X),
+    SCALED("regexp_match", regexp_match, A, texts, X, X),
+    SCALED("regexp_match", regexp_match, A, texts, X, X, X),
+    SCALED("regexp_split_to_array", regexp_split, A, texts, X, X),
+    SCALED("regexp_split_to_array", regexp_split, A, texts, X, X, X),
+
+    /* arrays; names that begin with $ stand for what has a syntax of its own */
+    COMPARISONS(A),
+    NULLISH("$array", array, A, tl__type_array, true, ANY),
+    SCALED("$subscript", array_subscript, X, element, A, I),
+    NULLISH("||", array_join, A, tl__type_first, false, A, A),
+    NULLISH("||", array_join, A, tl__type_first, false, A, ANY),
+    NULLISH("||", array_join, A, tl__type_second, false, ANY, A),
+    NULLISH("array_cat", array_join, A, tl__type_first, false, A, A),
+    NULLISH("array_append", array_join, A, tl__type_first, false, A, ANY),
+    NULLISH("array_prepend", array_join, A, tl__type_second, false, ANY, A),
+    NULLISH("array_remove", array_edit, A, tl__type_first, false, A, ANY),
+    NULLISH("array_replace", array_edit, A, tl__type_first, false, A, ANY, ANY),
+    INT4("cardinality", cardinality, A),
+    INT4("array_length", array_length, A, I),
+    INT4("array_lower", array_lower, A, I),
+    INT4("array_upper", array_upper, A, I),
+    INT4("array_ndims", array_ndims, A),
+    NULLISH("array_position", array_position, I, NULL, false, A, ANY),
+    PURE("@>", array_contains, B, A, A),
+    PURE("<@", array_contained, B, A, A),
+    PURE("&&", array_overlaps, B, A, A),
+    NULLISH("$any=", eq_any, B, NULL, false, ANY, A),
+    NULLISH("$any<>", ne_any, B, NULL, false, ANY, A),
+    NULLISH("$any<", lt_any, B, NULL, false, ANY, A),
+    NULLISH("$any<=", le_any, B, NULL, false, ANY, A),
+    NULLISH("$any>", gt_any, B, NULL, false, ANY, A),
+    NULLISH("$any>=", ge_any, B, NULL, false, ANY, A),
+    NULLISH("$all=", eq_all, B, NULL, false, ANY, A),
+    NULLISH("$all<>", ne_all, B, NULL, false, ANY, A),
+    NULLISH("$all<", lt_all, B, NULL, false, ANY, A),
+    NULLISH("$all<=", le_all, B, NULL, false, ANY, A),
+    NULLISH("$all>", gt_all, B, NULL, false, ANY, A),
+    NULLISH("$all>=", ge_all, B, NULL, false, ANY, A),
+    NULLISH("string_to_array", string_to_array, A, tl__type_texts, false, X, X),
+    NULLISH("string_to_array", string_to_array, A, tl__type_texts, false, X, X, X),
+    NULLISH("array_to_string", array_to_string, X, NULL, false, A, X),
+    NULLISH("array_to_string", array_to_string, X, NULL, false, A, X, X),
+    CAST_NULL(A),
+    CAST_STABLE(A, X, cast_array_text),
+    CAST_STABLE(X, A, cast_text_array),
+    CAST_STABLE(A, A, cast_array),
+};
+#undef CAST_NULL
+
+enum { FUNCTION_COUNT = sizeof(functions) / sizeof(functions[0]), INDEX_SIZE = 4096 };
 _Static_assert(FUNCTION_COUNT * 2 < INDEX_SIZE, "the index stays sparse");
 
 const struct tl_function *tl_functions(uint32_t *count)
@@ -322,7 +448,7 @@ static bool kinds_fit(const struct tl_function *f, const struct tl_type *args, u
         return false;
     for (uint32_t i = 0; i < arg_count; i++) {
         uint32_t at = i < f->arg_count ? i : f->arg_count - 1u;
-        if (args[i].kind != f->args[at])
+        if (args[i].kind != f->args[at] && f->args[at] != TL_KIND_ANY)
             return false;
     }
     return true;
@@ -410,7 +536,8 @@ void tl_functions_check(void)
         tl_assert(!f->variadic || f->arg_count > 0);
         tl_assert(f->result > TL_NULL && f->result != TL_PROPS && f->result < TL_KIND_COUNT);
         for (uint32_t a = 0; a < f->arg_count; a++)
-            tl_assert(f->args[a] != TL_PROPS && f->args[a] < TL_KIND_COUNT);
+            tl_assert(f->args[a] == TL_KIND_ANY ||
+                      (f->args[a] != TL_PROPS && f->args[a] < TL_KIND_COUNT));
         for (uint32_t j = 0; j < i; j++) {
             const struct tl_function *g = &functions[j];
             bool alike = strcmp(f->name, g->name) == 0 && f->arg_count == g->arg_count &&
@@ -488,6 +615,31 @@ struct tl_type tl__type_first(const struct tl_type *args, uint32_t arg_count)
 {
     tl_assert(arg_count > 0);
     return args[0];
+}
+
+struct tl_type tl__type_second(const struct tl_type *args, uint32_t arg_count)
+{
+    tl_assert(arg_count > 1);
+    return args[1];
+}
+
+struct tl_type tl__type_element(const struct tl_type *args, uint32_t arg_count)
+{
+    tl_assert(arg_count > 0 && args[0].kind == TL_ARRAY);
+    return tl_type_element(args[0]);
+}
+
+struct tl_type tl__type_array(const struct tl_type *args, uint32_t arg_count)
+{
+    tl_assert(arg_count > 0);
+    return tl_type_array(args[0]);
+}
+
+struct tl_type tl__type_texts(const struct tl_type *args, uint32_t arg_count)
+{
+    (void)args;
+    (void)arg_count;
+    return tl_type_array(tl_type_of(TL_TEXT));
 }
 
 struct tl_type tl__type_widest(const struct tl_type *args, uint32_t arg_count)

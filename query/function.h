@@ -17,7 +17,7 @@
 #include "base/int128.h"
 #include "base/vector.h"
 
-enum { TL_FUNCTION_ARGS_MAX = 8, TL_FLAVOUR_WIDEST = 255 };
+enum { TL_FUNCTION_ARGS_MAX = 8, TL_FLAVOUR_WIDEST = 255, TL_KIND_ANY = 254 };
 
 /* What a kernel may need of its run. */
 struct tl_eval_context {
@@ -40,7 +40,8 @@ typedef enum tl_code tl_kernel(const struct tl_eval_context *ctx, const struct t
 struct tl_function {
     const char *name; /* "=", "+", "lower"; casts are "cast" */
     uint8_t arg_count;
-    uint8_t args[TL_FUNCTION_ARGS_MAX]; /* enum tl_kind; DECIMAL64 and DECIMAL128 are told apart */
+    uint8_t args[TL_FUNCTION_ARGS_MAX]; /* enum tl_kind, or TL_KIND_ANY beside an ARRAY: what its
+                                           elements are; DECIMAL64 and DECIMAL128 are told apart */
     bool variadic;                      /* the last kind may come again (concat, coalesce …) */
     uint8_t result;                     /* enum tl_kind */
     /* The result's type when it depends on scales; NULL: `result` with scale 0. */

@@ -53,6 +53,8 @@ int tl__compare(struct tl_type ta, const void *a, struct tl_type tb, const void 
         return tl_interval_cmp(*(const struct tl_interval *)a, *(const struct tl_interval *)b);
     case TL_TEXT:
         return tl_slice_cmp(*(const struct tl_slice *)a, *(const struct tl_slice *)b);
+    case TL_ARRAY:
+        return tl__compare_arrays(*(const struct tl_slice *)a, *(const struct tl_slice *)b);
     default:
         return 0;
     }

@@ -91,6 +91,8 @@ static inline enum tl_code tl__fail_sql(struct tl_status *st, const char *sqlsta
  * greater than all other doubles; decimals by value, whatever their scales. */
 int tl__compare(struct tl_type ta, const void *a, struct tl_type tb, const void *b);
 
+int tl__compare_arrays(struct tl_slice a, struct tl_slice b);
+
 static inline int tl__compare_double(double a, double b)
 {
     if (a < b)
@@ -157,6 +159,24 @@ size_t tl__find(struct tl_slice hay, struct tl_slice needle);
         X(cast_int_decimal) X(cast_decimal_int) X(cast_double_decimal) X(cast_decimal_double)      \
             X(cast_decimal) X(cast_date_ts) X(cast_ts_date) X(cast_date_tstz) X(cast_tstz_date)    \
                 X(cast_ts_tstz) X(cast_tstz_ts) X(cast_to_text) X(cast_from_text)
+#define TL__KERNELS_MATH(X)                                                                        \
+    X(cbrt) X(degrees) X(radians) X(sin) X(cos) X(tan) X(cot) X(asin) X(acos) X(atan) X(atan2)     \
+    X(sinh) X(cosh) X(tanh) X(asinh) X(acosh) X(atanh) X(pi) X(log_base) X(width_bucket)           \
+    X(bit_and) X(bit_or) X(bit_xor) X(bit_not) X(shift_left) X(shift_right) X(gcd) X(lcm)          \
+    X(factorial) X(div_whole) X(scale) X(min_scale)
+#define TL__KERNELS_ENCODE(X)                                                                      \
+    X(quote_ident) X(quote_literal) X(quote_nullable) X(format) X(ascii) X(chr) X(translate)       \
+    X(overlay) X(to_hex) X(md5) X(sha256)
+#define TL__KERNELS_REGEX(X)                                                                       \
+    X(regex) X(regex_fold) X(regex_not) X(regex_fold_not) X(regexp_like) X(regexp_count)           \
+    X(regexp_substr) X(regexp_instr) X(substring_regex) X(regexp_replace) X(regexp_match)          \
+    X(regexp_split) X(similar_to)
+#define TL__KERNELS_ARRAY(X)                                                                       \
+    X(array) X(array_join) X(array_edit) X(array_subscript) X(cardinality) X(array_length)         \
+    X(array_lower) X(array_upper) X(array_ndims) X(array_position) X(eq_any) X(ne_any) X(lt_any)   \
+    X(le_any) X(gt_any) X(ge_any) X(eq_all) X(ne_all) X(lt_all) X(le_all) X(gt_all) X(ge_all)      \
+    X(array_contains) X(array_contained) X(array_overlaps) X(cast_array_text) X(cast_text_array)   \
+    X(cast_array) X(string_to_array) X(array_to_string)
 /* clang-format on */
 
 #define TL__DECLARE(name) TL__KERNEL_DECLARE(name);
@@ -166,6 +186,10 @@ TL__KERNELS_DECIMAL(TL__DECLARE)
 TL__KERNELS_TEXT(TL__DECLARE)
 TL__KERNELS_TIME(TL__DECLARE)
 TL__KERNELS_CAST(TL__DECLARE)
+TL__KERNELS_MATH(TL__DECLARE)
+TL__KERNELS_ENCODE(TL__DECLARE)
+TL__KERNELS_REGEX(TL__DECLARE)
+TL__KERNELS_ARRAY(TL__DECLARE)
 #undef TL__DECLARE
 
 /* ---- result types that depend on scales ---- */
@@ -174,6 +198,10 @@ struct tl_type tl__type_decimal_product(const struct tl_type *args, uint32_t arg
 struct tl_type tl__type_decimal_quotient(const struct tl_type *args, uint32_t arg_count);
 struct tl_type tl__type_first(const struct tl_type *args, uint32_t arg_count);
 struct tl_type tl__type_widest(const struct tl_type *args, uint32_t arg_count);
+struct tl_type tl__type_second(const struct tl_type *args, uint32_t arg_count);
+struct tl_type tl__type_element(const struct tl_type *args, uint32_t arg_count);
+struct tl_type tl__type_array(const struct tl_type *args, uint32_t arg_count);
+struct tl_type tl__type_texts(const struct tl_type *args, uint32_t arg_count);
 struct tl_type tl__type_extract(const struct tl_type *args, uint32_t arg_count);
 
 #endif

@@ -595,9 +595,14 @@ static enum tl_code conv_a_expr(struct conv *c, const A_Expr *e, struct tl_ast *
         return REFUSE(c, at, "BETWEEN SYMMETRIC");
     case AEXPR_OP_ANY:
     case AEXPR_OP_ALL:
-        return REFUSE(c, at, "ANY or ALL over an array");
+        rc = conv_operator(c, e, op, out);
+        if (!rc) {
+            (*out)->kind = TL_AST_QUANTIFIED;
+            (*out)->negated = e->kind == AEXPR_OP_ALL;
+        }
+        return rc;
     case AEXPR_SIMILAR:
-        return REFUSE(c, at, "SIMILAR TO");
+        return conv_operator(c, e, op, out);
     }
     return REFUSE(c, at, "this operator");
 }
@@ -862,8 +867,6 @@ static enum tl_code conv_grouping_set(struct conv *c, const GroupingSet *g, stru
 static enum tl_code refuse_node(struct conv *c, const Node *n)
 {
     switch (nodeTag(n)) {
-    case T_A_ArrayExpr:
-        return REFUSE(c, tl__position_of(c, ((const A_ArrayExpr *)n)->location), "an array");
     case T_CollateClause:
         return REFUSE(c, tl__position_of(c, ((const CollateClause *)n)->location), "COLLATE");
     case T_SetToDefault:
@@ -925,6 +928,10 @@ static enum tl_code conv_expr_node(struct conv *c, const void *node, struct tl_a
     }
     case T_GroupingSet:
         return conv_grouping_set(c, node, out);
+    case T_A_ArrayExpr: {
+        const A_ArrayExpr *e = node;
+        return conv_list_node(c, TL_AST_ARRAY, e->elements, e->location, out);
+    }
     default:
         return refuse_node(c, node);
     }

@@ -65,7 +65,9 @@ enum tl_ast_kind {
     TL_AST_SUBLINK,   /* integer: enum tl_ast_sublink; select; args[0], name: of ANY and ALL */
     TL_AST_ROW,       /* (args) */
     TL_AST_GROUPING,  /* GROUPING(args) */
-    TL_AST_SETS       /* in GROUP BY: integer: enum tl_ast_sets; args */
+    TL_AST_SETS,      /* in GROUP BY: integer: enum tl_ast_sets; args */
+    TL_AST_ARRAY,     /* ARRAY[args] */
+    TL_AST_QUANTIFIED /* args[0] name ANY (args[1]); ALL when negated */
 };
 
 enum tl_ast_sublink {
