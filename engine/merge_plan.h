@@ -20,7 +20,7 @@
 #include "storage/merge.h"
 
 enum {
-    TL_PART_ROWS = 1 << 20, /* a dictionary of so many ids takes about 64 MiB */
+    TL_PART_ROWS = 1 << 20,  /* a dictionary of so many ids takes about 64 MiB */
     TL_PART_ROWS_MIN = 8192, /* no smaller for want of memory */
     TL_PARTS_MAX = 4096,
 };

@@ -390,7 +390,7 @@ static void crashes_lose_a_part_at_most(void **state)
     tally_close(db);
     bool completed = false;
     uint32_t resumed = 0;
-    for (uint64_t step = 0; !completed; step += stride ? strtoull(stride, NULL, 10) : 5) {
+    for (uint64_t step = 0; !completed; step += stride ? strtoull(stride, NULL, 10) : 11) {
         struct tl_io_sim *sim = clone_of(base, 100 + step);
         struct tl_status st = TL_STATUS_INIT;
         struct tally *first = NULL;
