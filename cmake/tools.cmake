@@ -12,6 +12,7 @@ add_library(tl_tools STATIC
     tools/batch_file.c
     tools/batch_writer.c
     tools/client.c
+    tools/client_tls.c
     tools/cmd_admin.c
     tools/cmd_generate.c
     tools/cmd_import.c
@@ -33,7 +34,7 @@ add_library(tl_tools STATIC
     tools/result.c
     tools/values.c)
 target_link_libraries(tl_tools PUBLIC tl_wire PkgConfig::NGHTTP2 PkgConfig::ZLIB PkgConfig::ZSTD
-    PkgConfig::XXHASH PkgConfig::JANSSON)
+    PkgConfig::XXHASH PkgConfig::JANSSON PkgConfig::OPENSSL)
 
 add_executable(tally tools/tally.c)
 target_link_libraries(tally PRIVATE tl_tools)

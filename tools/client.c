@@ -26,6 +26,7 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "tools/client_tls.h"
 
 volatile int tl_client_interrupted;
 
@@ -72,6 +73,7 @@ struct stream {
 
 struct tl_client {
     int fd;
+    struct tl_client_tls *tls; /* NULL: plaintext */
     nghttp2_session *h2;
     char authority[256];
     char authorization[80]; /* "Bearer TOKEN"; empty: none */
@@ -376,6 +378,8 @@ enum tl_code tl_client_open(const char *address, struct tl_client **out, struct 
     if (token && token[0])
         snprintf(c->authorization, sizeof(c->authorization), "Bearer %s", token);
     enum tl_code rc = connect_to(address, &c->fd, st);
+    if (!rc && tl_client_tls_wanted())
+        rc = tl_client_tls_new(c->fd, address, CONNECT_TIMEOUT_MS, &c->tls, st);
     if (!rc)
         rc = start_session(c, st);
     if (rc) {
@@ -392,6 +396,7 @@ void tl_client_close(struct tl_client *c)
     if (!c)
         return;
     nghttp2_session_del(c->h2);
+    tl_client_tls_free(c->tls);
     if (c->fd >= 0)
         close(c->fd);
     tl_buffer_deinit(&c->stream.in);
@@ -416,7 +421,8 @@ static void write_out(struct tl_client *c)
                 return;
             c->out_size = (size_t)n;
         }
-        ssize_t n = send(c->fd, c->out, c->out_size, MSG_NOSIGNAL);
+        ssize_t n = c->tls ? tl_client_tls_send(c->tls, c->out, c->out_size)
+                           : send(c->fd, c->out, c->out_size, MSG_NOSIGNAL);
         if (n < 0) {
             if (errno == EAGAIN || errno == EINTR)
                 return;
@@ -431,8 +437,10 @@ static void write_out(struct tl_client *c)
 static void read_in(struct tl_client *c)
 {
     uint8_t bytes[1 << 16];
-    for (int i = 0; i < 16 && !c->broken; i++) { /* bounded: others wait too */
-        ssize_t n = recv(c->fd, bytes, sizeof(bytes), 0);
+    bool pending = false;
+    for (int i = 0; (i < 16 || pending) && !c->broken; i++) { /* bounded: others wait too */
+        ssize_t n = c->tls ? tl_client_tls_recv(c->tls, bytes, sizeof(bytes))
+                           : recv(c->fd, bytes, sizeof(bytes), 0);
         if (n < 0) {
             if (errno != EAGAIN && errno != EINTR)
                 break_off(c, strerror(errno));
@@ -445,7 +453,8 @@ static void read_in(struct tl_client *c)
         ssize_t used = nghttp2_session_mem_recv(c->h2, bytes, (size_t)n);
         if (used < 0)
             break_off(c, nghttp2_strerror((int)used));
-        if (n < (ssize_t)sizeof(bytes))
+        pending = c->tls && tl_client_tls_pending(c->tls);
+        if (n < (ssize_t)sizeof(bytes) && !c->tls)
             return;
     }
 }

@@ -224,6 +224,7 @@ static int administrate(struct tl_args *a, enum tl_door_work work, bool read_onl
 
 #define PLACE_HELP                                                                                 \
     "  --server HOST:PORT    a server (default: $TALLY_SERVER, else " TL_SERVER_DEFAULT ")\n"      \
+    "  --tls, --ca FILE      TLS to the server; authorities (PEM) other than the system's\n"       \
     "  --data DIR            a directory\n"                                                        \
     "  --json                the answer as JSON\n"
 

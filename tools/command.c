@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "tools/client_tls.h"
 
 bool tl_args_flag(struct tl_args *a, const char *name)
 {
@@ -101,6 +102,11 @@ bool tl_args_unknown(struct tl_args *a)
 
 bool tl_args_place(struct tl_args *a, struct tl_place *place)
 {
+    const char *ca = NULL;
+    if (tl_args_flag(a, "--tls") || tl_args_value(a, "--ca", &ca)) {
+        tl_client_tls_use(ca);
+        return true;
+    }
     return tl_args_value(a, "--server", &place->server) || tl_args_value(a, "--data", &place->data);
 }
 

@@ -476,15 +476,52 @@ def resident(server):
         return int(f.read().split()[1]) * 4096
 
 
+def certificate(folder, names):
+    stem = os.path.join(folder, re.sub(r"\W", "-", names))
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                    "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-keyout", stem + ".key",
+                    "-out", stem + ".pem", "-subj", "/CN=localhost", "-addext",
+                    "subjectAltName=" + names], check=True, stderr=subprocess.DEVNULL)
+    return stem + ".pem", stem + ".key"
+
+
+def command_line_over_tls(server, cert, folder):
+    """tally verifies whom it speaks to, and then queries and imports as without TLS."""
+    tally = os.path.join(harness.BUILD, "tally")
+
+    def ran(*args, expect=0, **env):
+        r = subprocess.run([tally, *args], capture_output=True, text=True, timeout=60,
+                           env={**os.environ, **env})
+        assert r.returncode == expect, (args, r)
+        return r.stdout if expect == 0 else r.stderr
+    port = server.grpc.rsplit(":", 1)[1]
+    total = ("query", "--format", "csv", "SELECT count(*) FROM events")
+    for host in ("127.0.0.1", "localhost"):
+        place = ("--server", host + ":" + port)
+        assert ran(*total, *place, "--ca", cert).split()[1] == "200000"
+        assert ran(*total, *place, TALLY_CA=cert).split()[1] == "200000"
+    assert "certificate" in ran(*total, *place, "--tls", expect=1)
+    other, other_key = certificate(folder, "DNS:elsewhere")
+    with Tallyd(args=["--tls-cert", other, "--tls-key", other_key]) as wrong:
+        assert "mismatch" in ran(*total, "--server", wrong.grpc, "--ca", other, expect=1)
+    ran(*total, *place, "--ca", os.path.join(folder, "none.pem"), expect=1)
+    ran(*total, *place, expect=1)  # in clear
+    lines = "".join('{"merchant_id":5,"ts":"2024-05-01T00:00:00Z","path":"/%d"}\n' % i
+                    for i in range(5000))
+    path = os.path.join(folder, "rows.ndjson")
+    with open(path, "w") as f:
+        f.write(lines)
+    ran("import", path, "--format", "ndjson", "--table", "events", *place, "--ca", cert, "--quiet")
+    assert ran(*total, *place, "--ca", cert).split()[1] == "205000"
+    big = ran("query", "--format", "csv", "SELECT ts, path FROM events LIMIT 150000", *place,
+              "--ca", cert)
+    assert len(big.splitlines()) == 150001
+
+
 def tls():
     with Tallyd() as probe:
         folder = probe.data
-        cert, key = os.path.join(folder, "cert.pem"), os.path.join(folder, "key.pem")
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-                        "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-keyout", key, "-out",
-                        cert, "-subj", "/CN=localhost", "-addext",
-                        "subjectAltName=DNS:localhost,IP:127.0.0.1"],
-                       check=True, stderr=subprocess.DEVNULL)
+        cert, key = certificate(folder, "DNS:localhost,IP:127.0.0.1")
         with Tallyd(args=["--tls-cert", cert, "--tls-key", key]) as server:
             credentials = grpc.ssl_channel_credentials(open(cert, "rb").read())
             with grpc.secure_channel(server.grpc, credentials) as channel:
@@ -494,7 +531,8 @@ def tls():
                 assert count(channel) == 200000
                 rows = execute(rpc.QueryStub(channel), "SELECT ts, path FROM events LIMIT 100000")
                 assert len(rows) == 100000
-                import ssl
+            command_line_over_tls(server, cert, folder)
+            import ssl
             host, port = server.grpc.rsplit(":", 1)
             with socket.create_connection((host, int(port)), timeout=10) as s:
                 s.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")  # no TLS at all
