@@ -36,7 +36,8 @@ bool tl_args_unknown(struct tl_args *a);
 /* "1GiB", "64MiB", "1000000" */
 bool tl_size_read(const char *text, uint64_t *out);
 
-/* --server and --data, and --tls and --ca, which hold for all connections; without either TALLY_SERVER, TALLY_DATA, or the server's default place. */
+/* --server and --data, and --tls and --ca, which hold for all connections; without either
+ * TALLY_SERVER, TALLY_DATA, or the server's default place. */
 struct tl_place {
     const char *server, *data;
 };
