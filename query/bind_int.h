@@ -30,6 +30,7 @@
 enum {
     TL__EXPRS_MAX = 262144, /* of one plan: BETWEEN and CASE x WHEN write their operand twice */
     TL__SCAN_COLUMNS_MAX = 4096,
+    TL__CTE_DEPTH_MAX = 8,   /* names of WITH that are written out within each other */
     TL__VIEWS_MAX = 4,       /* subqueries folded into one block: their expressions multiply */
     TL__VIEW_NODES_MAX = 16, /* size of an expression that may be written more than once */
     TL__PARAM_SCALE = 12     /* of a parameter that must be a decimal: DECIMAL(38,12) */
@@ -80,7 +81,6 @@ struct tl__binder {
     struct tl__sublink **sublinks;
     uint32_t slot_capacity, init_capacity, cte_capacity;
     struct tl__cte *ctes; /* in scope, the innermost first */
-    uint32_t view_depth;
 };
 
 /* A column that the scan of a block reads. */
@@ -211,6 +211,7 @@ struct tl__cte {
     const struct tl_ast_cte *ast;
     struct tl__cte *scope; /* names that its query sees */
     uint32_t refs;         /* in the text */
+    uint32_t depth;        /* names within each other that are not computed on their own */
     bool materialized;     /* bound once, below */
     uint32_t number;
     uint32_t output_count;

@@ -156,6 +156,9 @@ static enum tl_code materialize(struct tl__binder *b, struct tl__cte *cte, struc
 static enum tl_code open_ctes(struct tl__binder *b, const struct tl_ast_select *ast,
                               struct tl__level *level)
 {
+    if (ast->cte_count > TL_SQL_CTES_MAX)
+        return TL__BIND_FAIL(b, TL_LIMIT, "54001", ast->ctes[0].position,
+                             "WITH has more than %d names", TL_SQL_CTES_MAX);
     for (uint32_t i = 0; i < ast->cte_count; i++) {
         const struct tl_ast_cte *a = &ast->ctes[i];
         for (uint32_t j = 0; j < i; j++)
@@ -172,9 +175,20 @@ static enum tl_code open_ctes(struct tl__binder *b, const struct tl_ast_select *
         cte->scope = b->ctes;
         cte->next = b->ctes;
         cte->refs = select_refs(ast, a->name);
+        for (struct tl__cte *c = b->ctes; c; c = c->next)
+            if (!c->materialized && c->depth >= cte->depth &&
+                select_refs(a->select, c->ast->name) > 0)
+                cte->depth = c->depth + 1;
+        /* Names are written out where they stand, but not without end: binding recurses so far. */
+        bool deep = cte->depth > TL__CTE_DEPTH_MAX;
         enum tl_code rc = TL_OK;
-        if (a->materialize == TL_CTE_ALWAYS || (a->materialize == TL_CTE_DEFAULT && cte->refs != 1))
+        if (deep || a->materialize == TL_CTE_ALWAYS ||
+            (a->materialize == TL_CTE_DEFAULT && cte->refs != 1))
             rc = materialize(b, cte, level);
+        if (!rc && deep && !cte->materialized && cte->depth > 2 * TL__CTE_DEPTH_MAX)
+            rc = TL__BIND_FAIL(b, TL_LIMIT, "54001", a->position,
+                               "correlated queries of WITH are nested more than %d deep",
+                               2 * TL__CTE_DEPTH_MAX);
         if (rc)
             return rc;
         b->ctes = cte;

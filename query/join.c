@@ -642,17 +642,29 @@ static enum tl_code transfer_one(struct tl__binder *b, const struct tl_expr *equ
 /* All that equalities say about constants, within one list. */
 static enum tl_code transfer(struct tl__binder *b, struct conds *c)
 {
-    uint32_t most = c->count + TRANSFER_MAX;
-    for (uint32_t i = 0; i < c->count && c->count < most; i++)
+    uint32_t most = c->count + TRANSFER_MAX, tried = 0, before = 0;
+    /* Again as long as something new was said: a = b may have come after b = c. */
+    for (uint32_t i = 0; i <= c->count && c->count < most && tried < TRANSFER_MAX; i++) {
+        if (i == c->count) {
+            if (before == c->count)
+                break;
+            before = c->count;
+            i = UINT32_MAX; /* from 0 */
+            continue;
+        }
+        const struct tl_expr *e = c->list[i];
+        if (e->kind != TL_EXPR_CALL || e->arg_count != 2 || e->args[0]->kind != TL_EXPR_COLUMN ||
+            e->args[1]->kind != TL_EXPR_COLUMN)
+            continue;
+        tried++;
         for (uint32_t j = 0; j < c->count && c->count < most; j++) {
             if (i == j)
                 continue;
             enum tl_code rc = transfer_one(b, c->list[i], c->list[j], UINT64_MAX, c);
-            if (!rc && j < i)
-                rc = transfer_one(b, c->list[j], c->list[i], UINT64_MAX, c);
             if (rc)
                 return rc;
         }
+    }
     return TL_OK;
 }
 

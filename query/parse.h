@@ -31,6 +31,7 @@ enum {
     TL_SQL_TARGETS_MAX = 1664,  /* PostgreSQL's MaxTupleAttributeNumber */
     TL_SQL_RELATIONS_MAX = 64,  /* tables and subqueries of one FROM */
     TL_SQL_VALUES_MAX = 65536,  /* rows of one VALUES */
+    TL_SQL_CTES_MAX = 256,      /* names of one WITH */
     TL_SQL_SETS_MAX = 4096,     /* grouping sets of one SELECT, as PostgreSQL has it */
     TL_PARTITION_ROWS_MAX = 1000000000
 };
