@@ -53,6 +53,10 @@ target_link_libraries(tally-bench PRIVATE tl_tools)
 add_executable(bench_segment tools/bench_segment.c)
 target_link_libraries(bench_segment PRIVATE tl_tools)
 
+# Micro benchmark of indexes that are not kept: what they would cost and save (not installed).
+add_executable(bench_index tools/bench_index.c)
+target_link_libraries(bench_index PRIVATE tl_tools)
+
 # Appends encoded batches in process and prints CPU time by thread (not installed).
 add_executable(bench_append tools/bench_append.c)
 target_link_libraries(bench_append PRIVATE tl_tools)
