@@ -281,7 +281,7 @@ struct tl__rows {
     uint8_t *text_next, *text_end;
 };
 
-enum { TL__NO_ROW = UINT32_MAX };
+#define TL__NO_ROW UINT32_MAX
 
 TL_CHECK enum tl_code tl__rows_init(struct tl__rows *r, const struct tl_type *types,
                                     uint32_t column_count, struct tl_arena *arena,
