@@ -698,6 +698,14 @@ static enum tl_code bind_cast(struct tl__block *k, const struct tl_ast *ast, str
 
 /* ---- aggregates ---- */
 
+/* These are the least or the greatest value, under another name. */
+enum { BOOL_AND = 100, BOOL_OR, ANY_VALUE };
+
+static bool is_moment(uint8_t kind)
+{
+    return kind >= TL_AGG_VAR_POP && kind <= TL_AGG_STDDEV_SAMP;
+}
+
 static const struct aggregate_name {
     const char *name;
     uint8_t plain;    /* enum tl_agg_kind */
@@ -711,6 +719,19 @@ static const struct aggregate_name {
     {"percentile_disc", TL_AGG_PERCENTILE_DISC, TL_AGG_PERCENTILE_DISC},
     {"approx_distinct", TL_AGG_APPROX_DISTINCT, TL_AGG_APPROX_DISTINCT},
     {"approx_percentile", TL_AGG_APPROX_PERCENTILE, TL_AGG_APPROX_PERCENTILE},
+    {"variance", TL_AGG_VAR_SAMP, TL_AGG_VAR_SAMP},
+    {"var_samp", TL_AGG_VAR_SAMP, TL_AGG_VAR_SAMP},
+    {"var_pop", TL_AGG_VAR_POP, TL_AGG_VAR_POP},
+    {"stddev", TL_AGG_STDDEV_SAMP, TL_AGG_STDDEV_SAMP},
+    {"stddev_samp", TL_AGG_STDDEV_SAMP, TL_AGG_STDDEV_SAMP},
+    {"stddev_pop", TL_AGG_STDDEV_POP, TL_AGG_STDDEV_POP},
+    {"bit_and", TL_AGG_BIT_AND, TL_AGG_BIT_AND},
+    {"bit_or", TL_AGG_BIT_OR, TL_AGG_BIT_OR},
+    {"bit_xor", TL_AGG_BIT_XOR, TL_AGG_BIT_XOR},
+    {"bool_and", BOOL_AND, BOOL_AND},
+    {"every", BOOL_AND, BOOL_AND},
+    {"bool_or", BOOL_OR, BOOL_OR},
+    {"any_value", ANY_VALUE, ANY_VALUE},
 };
 
 /* PostgreSQL's aggregates and window functions that are not built: refused by name. */
@@ -721,18 +742,6 @@ static const char *const refused_aggregates[] = {
     "jsonb_agg",
     "json_object_agg",
     "xmlagg",
-    "bool_and",
-    "bool_or",
-    "every",
-    "bit_and",
-    "bit_or",
-    "bit_xor",
-    "stddev",
-    "stddev_pop",
-    "stddev_samp",
-    "variance",
-    "var_pop",
-    "var_samp",
     "corr",
     "covar_pop",
     "covar_samp",
@@ -752,7 +761,6 @@ static const char *const refused_aggregates[] = {
     "nth_value",
     "range_agg",
     "regr_r2",
-    "any_value",
     "jsonb_object_agg",
     "percentile_cont",
     "unnest",
@@ -831,6 +839,19 @@ static struct tl_type aggregate_type(uint8_t kind, struct tl_type arg)
     case TL_AGG_AVG_DISTINCT:
         return tl__is_number(arg) || arg.kind == TL_INTERVAL ? tl_avg_type(arg)
                                                              : tl_type_of(TL_NULL);
+    case TL_AGG_VAR_POP:
+    case TL_AGG_VAR_SAMP:
+    case TL_AGG_STDDEV_POP:
+    case TL_AGG_STDDEV_SAMP:
+        return tl_type_of(tl__is_number(arg) ? TL_DOUBLE : TL_NULL);
+    case TL_AGG_BIT_AND:
+    case TL_AGG_BIT_OR:
+    case TL_AGG_BIT_XOR:
+        return arg.kind == TL_BIGINT ? arg : tl_type_of(TL_NULL);
+    case BOOL_AND:
+    case BOOL_OR:
+        return tl_type_of(arg.kind == TL_BOOLEAN ? TL_BOOLEAN : TL_NULL);
+    case ANY_VALUE:
     case TL_AGG_PERCENTILE_DISC:
         return arg;
     case TL_AGG_APPROX_PERCENTILE:
@@ -934,7 +955,17 @@ static enum tl_code bind_aggregate_body(struct tl__block *k, const struct tl_ast
         if (rc)
             return rc;
     }
+    if (is_moment(out->kind) && call->distinct)
+        return TL__BIND_FAIL(b, TL_UNSUPPORTED, "0A000", ast->position,
+                             "DISTINCT is not supported for aggregate %s", ast->name);
+    if (is_moment(out->kind) && out->arg->type.kind == TL_DECIMAL128) {
+        rc = tl__coerce(b, &out->arg, tl_type_of(TL_DOUBLE), NULL);
+        if (rc)
+            return rc;
+    }
     out->type = aggregate_type(out->kind, out->arg ? out->arg->type : tl_type_of(TL_NULL));
+    if (out->kind == BOOL_AND || out->kind == BOOL_OR || out->kind == ANY_VALUE)
+        out->kind = out->kind == BOOL_OR ? TL_AGG_MAX : TL_AGG_MIN;
     if (out->type.kind == TL_NULL)
         return aggregate_does_not_exist(k, ast, out->arg);
     return TL_OK;

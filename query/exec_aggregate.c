@@ -135,6 +135,14 @@ static uint32_t state_width(const struct agg *a)
             return sizeof(struct text_state);
         return tl_kind_width(a->arg_type.kind) > 8 ? sizeof(struct wide_state)
                                                    : sizeof(struct order_state);
+    case TL_AGG_VAR_POP:
+    case TL_AGG_VAR_SAMP:
+    case TL_AGG_STDDEV_POP:
+    case TL_AGG_STDDEV_SAMP:
+        return sizeof(struct tl__moment);
+    case TL_AGG_BIT_AND:
+    case TL_AGG_BIT_OR:
+    case TL_AGG_BIT_XOR:
     case TL_AGG_PERCENTILE_DISC:
     case TL_AGG_APPROX_PERCENTILE:
         return sizeof(struct order_state);
@@ -439,6 +447,41 @@ static void extreme_wide(struct agg *a, const struct rows *r, const struct tl_ve
     }
 }
 
+static void add_moments(struct agg *a, const struct rows *r, const struct tl_vector *v)
+{
+    struct tl__moment *states = (struct tl__moment *)(void *)a->states.data;
+    size_t step = tl__step(v);
+    const struct tl__grouping *g = r->grouping;
+    bool floating = v->type.kind == TL_DOUBLE;
+    EACH(i, r->sel, r->n)
+    {
+        struct tl__moment *m = &states[g->of_row ? g->of_row[i] : g->uniform];
+        if (floating)
+            tl__moment_add_double(m, ((const double *)v->data)[step * i]);
+        else
+            tl__moment_add_int(m, ((const int64_t *)v->data)[step * i]);
+    }
+}
+
+static int64_t combine_bits(uint8_t kind, int64_t a, int64_t b)
+{
+    return kind == TL_AGG_BIT_AND ? a & b : kind == TL_AGG_BIT_OR ? a | b : a ^ b;
+}
+
+static void add_bits(struct agg *a, const struct rows *r, const struct tl_vector *v)
+{
+    struct order_state *states = (struct order_state *)(void *)a->states.data;
+    const int64_t *x = v->data;
+    size_t step = tl__step(v);
+    const struct tl__grouping *g = r->grouping;
+    EACH(i, r->sel, r->n)
+    {
+        struct order_state *s = &states[g->of_row ? g->of_row[i] : g->uniform];
+        s->value = s->n ? combine_bits(a->def->kind, s->value, x[step * i]) : x[step * i];
+        s->n++;
+    }
+}
+
 static enum tl_code keep_text(struct text_state *s, struct tl_slice x, struct tl_arena *memory,
                               struct tl_status *st)
 {
@@ -599,6 +642,17 @@ static enum tl_code agg_update(struct state *s, struct agg *a, const struct tl__
     if (rc)
         return rc;
     switch (a->def->kind) {
+    case TL_AGG_VAR_POP:
+    case TL_AGG_VAR_SAMP:
+    case TL_AGG_STDDEV_POP:
+    case TL_AGG_STDDEV_SAMP:
+        add_moments(a, &r, &v);
+        return TL_OK;
+    case TL_AGG_BIT_AND:
+    case TL_AGG_BIT_OR:
+    case TL_AGG_BIT_XOR:
+        add_bits(a, &r, &v);
+        return TL_OK;
     case TL_AGG_PERCENTILE_DISC:
         return collect(a, s, &r, &v, st);
     case TL_AGG_MIN:
@@ -697,6 +751,23 @@ static enum tl_code merge_states(struct state *to, struct agg *a, struct agg *b,
                 x->n += y->n;
             }
             break;
+        case TL_AGG_VAR_POP:
+        case TL_AGG_VAR_SAMP:
+        case TL_AGG_STDDEV_POP:
+        case TL_AGG_STDDEV_SAMP:
+            tl__moment_merge(&TL__AT(struct tl__moment, &a->states, t),
+                             &TL__AT(struct tl__moment, &b->states, g));
+            break;
+        case TL_AGG_BIT_AND:
+        case TL_AGG_BIT_OR:
+        case TL_AGG_BIT_XOR: {
+            struct order_state *x = &TL__AT(struct order_state, &a->states, t);
+            struct order_state *y = &TL__AT(struct order_state, &b->states, g);
+            if (y->n)
+                x->value = x->n ? combine_bits(a->def->kind, x->value, y->value) : y->value;
+            x->n += y->n;
+            break;
+        }
         case TL_AGG_SUM:
         case TL_AGG_AVG:
             if (a->arg_type.kind == TL_DOUBLE) {
@@ -1112,6 +1183,17 @@ static enum tl_code put_sum(const struct agg *a, uint32_t g, uint8_t *out, uint3
     return TL_OK;
 }
 
+static bool put_variance(const struct agg *a, uint32_t g, double *out)
+{
+    uint8_t kind = a->def->kind;
+    bool sample = kind == TL_AGG_VAR_SAMP || kind == TL_AGG_STDDEV_SAMP;
+    const struct tl__moment *m = &TL__AT(struct tl__moment, &a->states, g);
+    bool valid = tl__moment_variance(m, a->arg_type, sample, out);
+    if (kind == TL_AGG_STDDEV_POP || kind == TL_AGG_STDDEV_SAMP)
+        *out = sqrt(*out);
+    return valid;
+}
+
 static enum tl_code agg_result(const struct state *s, const struct agg *a, uint32_t from,
                                uint32_t n, struct tl_arena *arena, struct tl_vector *out,
                                struct tl_status *st)
@@ -1149,6 +1231,9 @@ static enum tl_code agg_result(const struct state *s, const struct agg *a, uint3
                 break;
             }
             /* fall through */
+        case TL_AGG_BIT_AND:
+        case TL_AGG_BIT_OR:
+        case TL_AGG_BIT_XOR:
         case TL_AGG_PERCENTILE_DISC:
         case TL_AGG_APPROX_PERCENTILE: {
             const struct order_state *o = &TL__AT(struct order_state, &a->states, g);
@@ -1162,6 +1247,12 @@ static enum tl_code agg_result(const struct state *s, const struct agg *a, uint3
                 put_ordered(a->def->type, data, i, o->value);
             break;
         }
+        case TL_AGG_VAR_POP:
+        case TL_AGG_VAR_SAMP:
+        case TL_AGG_STDDEV_POP:
+        case TL_AGG_STDDEV_SAMP:
+            valid = put_variance(a, g, (double *)(void *)data + i);
+            break;
         default:
             rc = put_sum(a, g, data, i, &valid, st);
         }

@@ -7,6 +7,7 @@
  *   exec_hash.c       growable arrays, hash tables from values to small ids
  *   exec_group.c      group keys to group numbers
  *   exec_distinct.c   exact distinct values per group
+ *   exec_moment.c     variances per group
  *   exec_sketch.c     approximate distinct values and percentiles per group
  *   exec_aggregate.c  aggregates per group, and the operator
  *   exec_sort.c       sorting and the first n rows
@@ -363,6 +364,22 @@ TL_CHECK enum tl_code tl__distinct_finish(struct tl__distinct *d, uint32_t group
  * group << 32 | id, and the values. */
 const uint64_t *tl__distinct_pairs(const struct tl__distinct *d, size_t *count);
 const struct tl__intern *tl__distinct_values(const struct tl__distinct *d);
+
+/* ---- variances (exec_moment.c) ---- */
+
+/* What a variance is told from. All zero: of no values. */
+struct tl__moment {
+    int64_t n;
+    tl_i128 sum;              /* of exact values, */
+    uint64_t squares[4];      /* and of their squares, 256 bits, the lowest word first */
+    double float_sum, spread; /* of DOUBLEs: sum, sum of (x - mean)² */
+};
+
+void tl__moment_add_int(struct tl__moment *m, int64_t x);
+void tl__moment_add_double(struct tl__moment *m, double x);
+void tl__moment_merge(struct tl__moment *m, const struct tl__moment *other);
+/* Of values of type BIGINT, DECIMAL64 or DOUBLE; false: there are too few. */
+bool tl__moment_variance(const struct tl__moment *m, struct tl_type type, bool sample, double *out);
 
 /* ---- sketches per group (exec_sketch.c) ---- */
 

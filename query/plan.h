@@ -67,8 +67,15 @@ enum tl_agg_kind {
     TL_AGG_PERCENTILE_DISC, /* fraction in `fraction`; one value of the argument's type */
     TL_AGG_SUM_DISTINCT,    /* sum and avg over distinct values */
     TL_AGG_AVG_DISTINCT,
-    TL_AGG_APPROX_DISTINCT,  /* BIGINT, from a sketch */
-    TL_AGG_APPROX_PERCENTILE /* fraction in `fraction`; numbers -> DOUBLE, from a sketch */
+    TL_AGG_APPROX_DISTINCT,   /* BIGINT, from a sketch */
+    TL_AGG_APPROX_PERCENTILE, /* fraction in `fraction`; numbers -> DOUBLE, from a sketch */
+    TL_AGG_VAR_POP,           /* BIGINT, DECIMAL64, DOUBLE -> DOUBLE */
+    TL_AGG_VAR_SAMP,
+    TL_AGG_STDDEV_POP,
+    TL_AGG_STDDEV_SAMP,
+    TL_AGG_BIT_AND, /* BIGINT */
+    TL_AGG_BIT_OR,
+    TL_AGG_BIT_XOR
 };
 
 struct tl_aggregate {

@@ -219,6 +219,13 @@ static void print_aggregate(struct printer *p, const struct tl_aggregate *a,
         [TL_AGG_AVG_DISTINCT] = "avg(DISTINCT ",
         [TL_AGG_APPROX_DISTINCT] = "approx_distinct(",
         [TL_AGG_APPROX_PERCENTILE] = "approx_percentile(",
+        [TL_AGG_VAR_POP] = "var_pop(",
+        [TL_AGG_VAR_SAMP] = "var_samp(",
+        [TL_AGG_STDDEV_POP] = "stddev_pop(",
+        [TL_AGG_STDDEV_SAMP] = "stddev_samp(",
+        [TL_AGG_BIT_AND] = "bit_and(",
+        [TL_AGG_BIT_OR] = "bit_or(",
+        [TL_AGG_BIT_XOR] = "bit_xor(",
     };
     put(p, names[a->kind]);
     bool ordered = a->kind == TL_AGG_PERCENTILE_DISC;
