@@ -11,7 +11,7 @@
  *            string of the column in flight and input, that column's new dictionary, and one
  *            block per input; of the columns that others are mapped by, codes in encoded form and
  *            4 bytes per entry of a map. Charged to the options' budget, as are up to 64 MiB of
- *            inflated blocks and pages that several partitions need, kept while the budget allows.
+ *            inflated pages (the sample needs them, too) and, for several partitions, blocks.
  *            Where keys of maps (storage/props.h) are hot in an input and not in the merged
  *            segment, or the other way round, 75 KiB per such column and input.
  * Ownership  inputs are borrowed for the call; their packs must be referenced by the caller.
