@@ -30,6 +30,7 @@ def both(text):
 class Maker:
     def __init__(self, r, zone, columns=None):
         self.r = r
+        self.zone = zone
         # In an hour that comes twice DuckDB cuts a time to the hour of the other one; PostgreSQL
         # and Tally do not.
         self.units = UNITS if zone in ("UTC", "Asia/Kolkata") else UNITS[2:]
@@ -251,6 +252,126 @@ class Maker:
                 tail += " OFFSET %d" % self.r.randrange(0, 10)
             texts = [t + tail for t in texts]
         return tuple(texts)
+
+
+class Relations(Maker):
+    """Statements over more than one table: joins, subqueries, WITH, sets of rows, sets of groups."""
+
+    def relation(self, alias):
+        """A small table: (pair of texts, its columns by kind, its key's name and kind)."""
+        where = self.bool_of(2) if self.chance(0.5) else both("true")
+        which = self.r.randrange(4)
+        if which == 0:
+            text = "(SELECT merchant_id AS k, count(*) AS n, max(ts) AS t, min(path) AS p FROM events WHERE %s GROUP BY 1)"
+            columns, key = {"int": ["k", "n"], "time": ["t"], "text": ["p"]}, ("k", "int")
+        elif which == 1:
+            text = "(SELECT country AS c, sum(duration_ms)::bigint AS n, max(revenue) AS d FROM events WHERE %s GROUP BY 1)"
+            columns, key = {"text": ["c"], "int": ["n"], "decimal": ["d"]}, ("c", "text")
+        elif which == 2:
+            text = "(SELECT DISTINCT merchant_id AS k, country AS c, is_bot AS b FROM events WHERE %s)"
+            columns = {"int": ["k"], "text": ["c"], "bool": ["b"]}
+            key = self.pick([("k", "int"), ("c", "text")])
+        else:
+            text = "(SELECT merchant_id AS k, status AS s, country AS c FROM events WHERE status = 404 AND %s)"
+            columns, key = {"int": ["k", "s"], "text": ["c"]}, self.pick([("k", "int"), ("c", "text")])
+        qualified = {kind: [alias + "." + name for name in names] for kind, names in columns.items()}
+        return self.join(text, where), qualified, key
+
+    def joined(self):
+        a, left, key = self.relation("a")
+        for _ in range(50):
+            b, right, other = self.relation("b")
+            if other[1] == key[1]:
+                break
+        else:
+            return self.select()
+        columns = {kind: left.get(kind, []) + right.get(kind, []) for kind in COLUMN_OF}
+        inner = type(self)(self.r, self.zone, columns)
+        on = "a.%s = b.%s" % (key[0], other[0])
+        kind = self.pick(["JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN", "CROSS JOIN", "JOIN", "LEFT JOIN"])
+        extra = inner.bool_of(2) if self.chance(0.3) and kind not in ("CROSS JOIN", "FULL JOIN") else None
+        outputs = inner.outputs()
+        where = inner.bool_of(2) if self.chance(0.4) else None
+        texts = []
+        for side in (0, 1):
+            sql = "SELECT %s FROM %s a %s %s b" % (output_list(outputs, side), a[side], kind, b[side])
+            if kind != "CROSS JOIN":
+                sql += " ON " + on + (" AND " + extra[side] if extra else "")
+            if where:
+                sql += " WHERE " + where[side]
+            texts.append(sql)
+        return tuple(texts)
+
+    def outputs(self):
+        kinds = [k for k in COLUMN_OF if self.columns.get(k)]
+        return [(self.expression(k, 2), k) for k in
+                (self.pick(kinds) for _ in range(self.r.randrange(1, 4)))]
+
+    def with_subquery(self):
+        """Conditions that ask another table, correlated or not."""
+        outputs = self.outputs()
+        a, _, key = self.relation("a")
+        column = {"int": "merchant_id", "text": "country"}[key[1]]
+        which = self.r.randrange(5)
+        inner = "(SELECT %s FROM %%s x%s)" % (key[0], "" if which else " WHERE %s IS NOT NULL" % key[0])
+        if which < 2:
+            condition = "%s %s %s" % (column, self.pick(["IN", "NOT IN"]), inner)
+        elif which == 2:
+            condition = "%s (SELECT 1 FROM %%s x WHERE x.%s = events.%s)" % (
+                self.pick(["EXISTS", "NOT EXISTS"]), key[0], column)
+        elif which == 3:
+            condition = "%s >= (SELECT max(x.%s) FROM %%s x)" % (column, key[0])
+        else:
+            condition = "(SELECT count(*) FROM %%s x WHERE x.%s = events.%s) > 1" % (key[0], column)
+        condition = self.join(condition, a)
+        where = self.bool_of(1)
+        return tuple("SELECT %s FROM events WHERE %s AND %s" % (
+            output_list(outputs, side), condition[side], where[side]) for side in (0, 1))
+
+    def set_operation(self):
+        kinds = [self.pick(["int", "text", "time", "bool"]) for _ in range(self.r.randrange(1, 3))]
+        parts = []
+        for _ in range(self.r.randrange(2, 4)):
+            outputs = [(self.expression(k, 1), k) for k in kinds]
+            where = self.bool_of(2)
+            parts.append(tuple("SELECT %s FROM events WHERE %s" % (output_list(outputs, side), where[side])
+                               for side in (0, 1)))
+        operator = self.pick(["UNION", "UNION ALL", "INTERSECT", "EXCEPT", "INTERSECT ALL", "EXCEPT ALL"])
+        return tuple((" %s " % operator).join("(%s)" % p[side] for p in parts) for side in (0, 1))
+
+    def with_clause(self):
+        a, columns, _ = self.relation("w")
+        inner = type(self)(self.r, self.zone, columns)
+        outputs = inner.outputs()
+        where = inner.bool_of(2)
+        return tuple("WITH w AS %s SELECT %s FROM w WHERE %s AND (SELECT count(*) FROM w) > 2" % (
+            a[side], output_list(outputs, side), where[side]) for side in (0, 1))
+
+    def grouping_sets(self):
+        keys = self.r.sample(["merchant_id", "country", "is_bot", "event_name"], 3)
+        sets = self.pick(["ROLLUP (%s, %s, %s)", "CUBE (%s, %s, %s)",
+                          "GROUPING SETS ((%s), (%s, %s), ())"]) % tuple(keys)
+        a, kind = self.aggregate()
+        where = self.bool_of(2)
+        return tuple("SELECT %s, %s, grouping(%s) FROM events WHERE %s GROUP BY %s" % (
+            ", ".join(keys), output_list([(a, kind)], side), keys[0], where[side], sets)
+            for side in (0, 1))
+
+    def statement(self):
+        which = self.r.randrange(20)
+        if which < 9:
+            return self.select()
+        if which < 13:
+            return self.joined()
+        if which < 15:
+            return self.with_subquery()
+        if which < 17:
+            return self.set_operation()
+        return self.with_clause() if which < 18 else self.grouping_sets()
+
+
+def output_list(outputs, side):
+    return ", ".join(o[side] if side == 0 else duck_output(o[1], kind) for o, kind in outputs)
 
 
 def duck_output(text, kind):

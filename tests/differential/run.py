@@ -76,7 +76,11 @@ def same(a, b):
 def sort_key(row):
     """Whole numbers exactly; others to the digits that both sides have."""
     return [(v is None, "" if number(v) else str(v),
-             0 if not number(v) else v if isinstance(v, int) else float("%.8e" % v)) for v in row]
+             0 if not number(v) else v if whole(v) else float("%.8e" % v)) for v in row]
+
+
+def whole(v):
+    return isinstance(v, int) or (isinstance(v, decimal.Decimal) and v == v.to_integral_value())
 
 
 def same_answer(a, b):
@@ -112,7 +116,7 @@ def main():
         try:
             r = random.Random(seed * 7919)
             for _ in range(min(QUERIES_PER_WORLD, o.queries - asked) if not end else QUERIES_PER_WORLD):
-                tally, duck = grammar.Maker(r, w.zone).select()
+                tally, duck = grammar.Relations(r, w.zone).statement()
                 a, b = w.ask_tally(tally), w.ask_duck(duck)
                 asked += 1
                 if isinstance(a, str) and isinstance(b, str):
