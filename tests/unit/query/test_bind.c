@@ -276,7 +276,7 @@ static const struct bad bads[] = {
     {"SELECT sum('x') FROM events", "42883", 8, "function sum(text) does not exist"},
     {"SELECT avg(path) FROM events", "42883", 8, "function avg(text) does not exist"},
     {"SELECT min(is_bot) FROM events", "42883", 8, "function min(boolean) does not exist"},
-    {"SELECT stddev(status) FROM events", "0A000", 8, "function stddev is not supported"},
+    {"SELECT corr(status) FROM events", "0A000", 8, "function corr is not supported"},
     {"SELECT string_agg(path, ',') FROM events", "0A000", 8,
      "function string_agg is not supported"},
     {"SELECT array_agg(path) FROM events", "0A000", 8, "function array_agg is not supported"},
