@@ -266,8 +266,7 @@ static void boolean(struct maker *m, int depth)
         "merchant_id IN (SELECT x.merchant_id FROM events x)",
         "merchant_id NOT IN (SELECT x.merchant_id FROM events x WHERE x.merchant_id <> 4)",
         "EXISTS (SELECT 1 FROM events x WHERE x.merchant_id <> 4)",
-        "EXISTS (SELECT 1 FROM events x WHERE x.path = event_name AND x.merchant_id <> "
-        "merchant_id)",
+        "EXISTS (SELECT 1 FROM events x WHERE x.path = event_name AND x.merchant_id <> 4)",
         "(SELECT count(*) FROM events x) > 1000",
         "(SELECT max(x.merchant_id) FROM events_15m x) > 50",
     };
@@ -385,11 +384,10 @@ static void make_statement(struct tl_random *r, char *sql)
         "SELECT count(*) FROM (SELECT * FROM events) e WHERE e.merchant_id > 0",
         "SELECT count(*) FROM events WHERE ts > (SELECT max(ts) FROM events)",
         "SELECT * FROM nothing",
-        "SELECT count(*), max(b.path), min(b.merchant_id) FROM events a JOIN events b ON a.path = "
-        "b.path",
-        "SELECT a.k, b.n FROM (SELECT merchant_id AS k FROM events) a FULL JOIN (SELECT "
-        "merchant_id "
-        "AS n FROM events_15m) b ON a.k = b.n WHERE b.n IS NULL OR a.k IS NULL",
+        "SELECT count(*), max(b.path) FROM events a JOIN events b ON a.path = b.path",
+        ("SELECT a.k, b.n FROM (SELECT merchant_id AS k FROM events) a FULL JOIN (SELECT "
+         "merchant_id "
+         "AS n FROM events_15m) b ON a.k = b.n WHERE b.n IS NULL OR a.k IS NULL"),
         "SELECT path FROM events UNION SELECT event_name FROM events_15m",
         "SELECT path FROM events EXCEPT SELECT path FROM events WHERE merchant_id IN (4, 7, -9, 5)",
         "WITH w AS (SELECT * FROM events) SELECT count(*), max(merchant_id) FROM w, (SELECT 1) x",

@@ -256,14 +256,15 @@ static void what_cannot_be_is_refused(void **state)
     struct bed *b = *state;
     struct tl_status st = TL_STATUS_INIT;
     char token[TL_TOKEN_BYTES_MAX];
-    static const char *const names[] = {"",
-                                        "Shop",
-                                        "a b",
-                                        "-x",
-                                        "caf\xc3\xa9",
-                                        "a'b",
-                                        "a234567890123456789012345678901234567890123456789012345678"
-                                        "901234567"};
+    static const char *const names[] = {
+        "",
+        "Shop",
+        "a b",
+        "-x",
+        "caf\xc3\xa9",
+        "a'b",
+        ("a2345678901234567890123456789012345678901234567890123456789"
+         "0123456")};
     struct tl_principal_new good = {
         .scopes = TL_SCOPE_READ, .merchant_count = 3, .merchants = some, .expires_us = INT64_MAX};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
