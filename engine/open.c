@@ -425,19 +425,19 @@ static enum tl_code recover(struct tally *db, struct tl_status *st)
  * waits for them and their turn comes (TL_PENDING_SEALS_MAX, TL_LEVEL0_MAX). */
 static void flusher(void *db)
 {
-    tl_thread_stand_back(4);
+    tl_thread_stand_back(12);
     tl_flusher_main(db);
 }
 
 static void merger(void *db)
 {
-    tl_thread_stand_back(8);
+    tl_thread_stand_back(14);
     tl_merger_main(db);
 }
 
 static void level0_merger(void *db)
 {
-    tl_thread_stand_back(4);
+    tl_thread_stand_back(12);
     tl_level0_merger_main(db);
 }
 
