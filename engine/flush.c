@@ -135,7 +135,7 @@ static enum tl_code reserve_strings(struct work *w, uint32_t strings, struct tl_
     free(w->met);
     free(w->strings);
     w->string_capacity = strings + strings / 2;
-    w->met = malloc((size_t)w->string_capacity * sizeof(*w->met));
+    w->met = malloc(((size_t)w->string_capacity + 1) * sizeof(*w->met));
     w->strings = malloc((size_t)w->string_capacity * sizeof(*w->strings));
     return w->met && w->strings ? TL_OK : no_memory(st);
 }
@@ -246,6 +246,8 @@ static enum tl_code make_order(struct work *w, const struct tl_memtable *m, uint
 /* ---- columns ---- */
 
 /* Gives codes by first appearance; how many. What is NULL becomes CODE_NULL. */
+enum { MAP_AHEAD = 24 }; /* rows whose place in the map is asked for ahead */
+
 #define MAP_CODES(type)                                                                            \
     do {                                                                                           \
         const type *from = flat->values;                                                           \
@@ -260,6 +262,29 @@ static enum tl_code make_order(struct work *w, const struct tl_memtable *m, uint
         }                                                                                          \
     } while (0)
 
+/* The same where strings are many: the map lies outside the near cache, and whether a code is new
+ * is a toss, so that all is written in either case. */
+static uint32_t map_many(const struct work *w, const uint32_t *from, uint32_t rows)
+{
+    const uint32_t *order = w->order;
+    uint32_t *map = w->map;
+    uint32_t *met = w->met;
+    uint32_t *out = w->values;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < rows; i++) {
+        if (i + MAP_AHEAD < rows)
+            __builtin_prefetch(&map[from[order[i + MAP_AHEAD]]], 1);
+        uint32_t code = from[order[i]];
+        uint32_t to = map[code];
+        met[count] = code - 1;
+        count += to == 0;
+        to = to ? to : count;
+        map[code] = to;
+        out[i] = to - 1;
+    }
+    return count;
+}
+
 static uint32_t map_codes(const struct work *w, const struct tl_memtable_flat *flat, uint32_t rows)
 {
     const uint32_t *restrict order = w->order;
@@ -272,7 +297,7 @@ static uint32_t map_codes(const struct work *w, const struct tl_memtable_flat *f
     else if (flat->width == 2)
         MAP_CODES(uint16_t);
     else
-        MAP_CODES(uint32_t);
+        count = map_many(w, flat->values, rows);
     return count;
 }
 

@@ -221,7 +221,7 @@ static uint32_t dict_add(struct tl_memtable *m, struct dict *d, struct tl_slice 
     chunk[code % STRINGS_CHUNK] = tl_slice_of(bytes, s.size);
     d->slots[at] = (uint64_t)hash << 32 | (code + 1);
     atomic_store_explicit(&d->count, code + 1, memory_order_release);
-    if ((uint64_t)(code + 1) * 3 > (uint64_t)d->mask * 2 && dict_grow(m, d, st))
+    if ((uint64_t)(code + 1) * 2 > d->mask && dict_grow(m, d, st))
         return 0;
     return code + 1;
 }

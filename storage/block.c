@@ -16,6 +16,7 @@
 
 #include "base/assert.h"
 #include "base/hash.h"
+#include "storage/encoding_int.h"
 
 enum {
     IMAGE_HEADER_BYTES = 16,
@@ -105,9 +106,13 @@ bool tl_block_range(enum tl_kind kind, const void *values, uint32_t rows, int64_
     case TL_DATE:
         RANGE(int32_t, (int64_t));
         break;
-    case TL_TEXT:
-        RANGE(uint32_t, (int64_t));
+    case TL_TEXT: {
+        uint32_t least, greatest;
+        tl__kernels->range_u32(values, rows, &least, &greatest);
+        *min = least;
+        *max = greatest;
         break;
+    }
     case TL_DOUBLE: {
         RANGE(int64_t, double_key);
         *min = double_bits(*min);
@@ -123,10 +128,15 @@ bool tl_block_range(enum tl_kind kind, const void *values, uint32_t rows, int64_
         return true;
     }
     default:
-        RANGE(int64_t, (int64_t));
+        tl__kernels->range_i64(values, rows, min, max);
         break;
     }
     return *min == *max;
+}
+
+uint64_t tl_block_code_set(const uint32_t *codes, uint32_t rows)
+{
+    return tl__kernels->code_set(codes, rows);
 }
 
 int tl_block_range_cmp(enum tl_kind kind, int64_t a, int64_t b)
@@ -162,21 +172,29 @@ static enum tl_code encode_values(struct tl_encoder *e, enum tl_kind kind, const
     }
 }
 
-/* The values of the rows that are not NULL, side by side in `out`. */
+/* A word of rows at a time: NULLs mostly come in runs, and so do values. */
 #define KEEP_VALID(type)                                                                           \
     do {                                                                                           \
         const type *from = values;                                                                 \
-        type *to = (void *)out;                                                                    \
-        for (uint32_t i = 0; i < rows; i++) { /* written each time, kept where valid: no branch */ \
-            *to = from[i];                                                                         \
-            to += tl_bit_get(validity, i);                                                         \
+        type *to = out;                                                                            \
+        for (uint32_t lo = 0; lo < rows; lo += 64, from += 64) {                                   \
+            uint32_t n = rows - lo < 64 ? rows - lo : 64;                                          \
+            uint64_t all = n < 64 ? (1ULL << n) - 1 : UINT64_MAX;                                  \
+            uint64_t bits = validity[lo / 64] & all;                                               \
+            if (bits == all) {                                                                     \
+                memcpy(to, from, n * sizeof(type));                                                \
+                to += n;                                                                           \
+            } else {                                                                               \
+                for (; bits; bits &= bits - 1)                                                     \
+                    *to++ = from[__builtin_ctzll(bits)];                                           \
+            }                                                                                      \
         }                                                                                          \
     } while (0)
 
-/* `out` has room for all rows and one more. */
-static void keep_valid(uint32_t width, const void *values, const uint64_t *validity, uint32_t rows,
-                       uint64_t *out)
+void tl_block_keep_valid(enum tl_kind kind, const void *values, const uint64_t *validity,
+                         uint32_t rows, void *out)
 {
+    uint32_t width = tl_block_width(kind);
     if (width == 8)
         KEEP_VALID(uint64_t);
     else if (width == 4)
@@ -200,13 +218,8 @@ enum tl_code tl_block_encode(struct tl_encoder *e, enum tl_kind kind, const void
     if (validity)
         rc = tl_encode_bitmap(e, validity, rows, opt, out, st);
     size_t middle = out->size;
-    if (!rc && validity) {
-        uint64_t valid[TL_BLOCK_ROWS_MAX + 1];
-        keep_valid(tl_block_width(kind), values, validity, rows, valid);
-        rc = encode_values(e, kind, valid, rows - nulls, opt, out, st);
-    } else if (!rc) {
-        rc = encode_values(e, kind, values, rows, opt, out, st);
-    }
+    if (!rc)
+        rc = encode_values(e, kind, values, rows - nulls, opt, out, st);
     if (!rc)
         rc = tl_buffer_check(out, st);
     if (rc) {

@@ -57,8 +57,14 @@ bool tl_block_range(enum tl_kind kind, const void *values, uint32_t rows, int64_
 /* <0, 0, >0: compares two such entries of a type. */
 int tl_block_range_cmp(enum tl_kind kind, int64_t a, int64_t b);
 
+/* A bit per code below 64 that comes up; a greater one counts modulo 64. */
+uint64_t tl_block_code_set(const uint32_t *codes, uint32_t rows);
+/* The values of the rows that are not NULL, side by side in `out`, which has room for all. */
+void tl_block_keep_valid(enum tl_kind kind, const void *values, const uint64_t *validity,
+                         uint32_t rows, void *out);
+
 /* Appends one stored block, which will stand at `offset`. `validity` is NULL when no row is NULL;
- * the values of NULL rows are not kept. */
+ * `values` are those of the other rows, side by side. */
 TL_CHECK enum tl_code tl_block_encode(struct tl_encoder *e, enum tl_kind kind, const void *values,
                                       const uint64_t *validity, uint32_t rows, uint32_t nulls,
                                       const struct tl_encode_options *opt, uint64_t pack_key,

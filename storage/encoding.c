@@ -781,8 +781,9 @@ enum tl_code tl_encode_bitmap(struct tl_encoder *e, const uint64_t *bits, uint32
         return put_payload(out, raw->bytes, tl__finish_payload(raw->bytes, next), st);
     }
     uint8_t *next = tl__put_header(raw->bytes, TL_ENC_BITS_RAW, 0, 0);
-    for (uint32_t i = 0; i < bytes; i++)
-        *next++ = (uint8_t)(bits[i / 8] >> (i % 8 * 8));
+    _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "words lie as their bytes do");
+    memcpy(next, bits, bytes);
+    next += bytes;
     if (count % 8)
         next[-1] &= (uint8_t)((1U << (count % 8)) - 1);
     raw->size = tl__finish_payload(raw->bytes, next);

@@ -111,6 +111,10 @@ struct tl__kernels {
     void (*stats)(const uint64_t *v, uint32_t count, struct tl__value_stats *out);
     void (*mini_stats)(const uint64_t *v, uint32_t count, struct tl__mini_stats *out);
     void (*fast_stats)(const uint64_t *v, uint32_t count, struct tl__fast_stats *out);
+    /* What an index says of a block, of count > 0 values. */
+    void (*range_u32)(const uint32_t *v, uint32_t count, uint32_t *min, uint32_t *max);
+    void (*range_i64)(const int64_t *v, uint32_t count, int64_t *min, int64_t *max);
+    uint64_t (*code_set)(const uint32_t *v, uint32_t count); /* bit v[i] mod 64 for each */
 };
 
 extern const struct tl__kernels tl__kernels_portable;

@@ -29,6 +29,9 @@ const struct tl__kernels tl__kernels_portable = {
     .stats = c_stats,
     .mini_stats = c_mini_stats,
     .fast_stats = c_fast_stats,
+    .range_u32 = c_range_u32,
+    .range_i64 = c_range_i64,
+    .code_set = c_code_set,
 };
 
 const struct tl__kernels *tl__kernels = &tl__kernels_portable;

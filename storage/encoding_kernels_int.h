@@ -283,4 +283,34 @@ TL__KERNEL void c_mini_stats(const uint64_t *v, uint32_t count, struct tl__mini_
     *out = (struct tl__mini_stats){(uint64_t)min ^ flip, (uint64_t)max ^ flip, step_min, step_max};
 }
 
+TL__KERNEL void c_range_u32(const uint32_t *v, uint32_t count, uint32_t *min, uint32_t *max)
+{
+    uint32_t lo = v[0], hi = v[0];
+    for (uint32_t i = 1; i < count; i++) {
+        lo = v[i] < lo ? v[i] : lo;
+        hi = v[i] > hi ? v[i] : hi;
+    }
+    *min = lo;
+    *max = hi;
+}
+
+TL__KERNEL void c_range_i64(const int64_t *v, uint32_t count, int64_t *min, int64_t *max)
+{
+    int64_t lo = v[0], hi = v[0];
+    for (uint32_t i = 1; i < count; i++) {
+        lo = v[i] < lo ? v[i] : lo;
+        hi = v[i] > hi ? v[i] : hi;
+    }
+    *min = lo;
+    *max = hi;
+}
+
+TL__KERNEL uint64_t c_code_set(const uint32_t *v, uint32_t count)
+{
+    uint64_t set = 0;
+    for (uint32_t i = 0; i < count; i++)
+        set |= 1ULL << (v[i] & 63);
+    return set;
+}
+
 #endif

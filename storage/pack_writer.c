@@ -10,8 +10,8 @@
  * Invariants:
  *  (1) written + out.size is the offset at which the next byte of the file will stand.
  *  (2) a column's blocks, blocks of its map and pages are contiguous: offsets are sums of sizes.
- *  (3) a NULL row's value in a block repeats the value before it (the one after it at the
- *      block's start), so that it costs nothing and never widens the block's range.
+ *  (3) what lies in an array at a NULL row is never looked at: a block's range, codes and bytes are
+ *      those of its other rows, put side by side.
  *  (4) once `failed` holds a code, no byte is written any more.
  */
 #include <stdlib.h>
@@ -104,6 +104,7 @@ struct tl_pack_writer {
     uint32_t map_count, map_capacity;
 
     uint64_t values[TL_BLOCK_ROWS]; /* of the block in flight, width bytes each */
+    uint64_t dense[TL_BLOCK_ROWS];  /* of its rows that are not NULL */
     uint64_t validity[TL_BLOCK_ROWS / 64];
     uint32_t codes[TL_VECTOR_ROWS_MAX]; /* of the call in flight */
     uint32_t exceptions[TL_BLOCK_ROWS];
@@ -205,30 +206,6 @@ enum tl_code tl__pack_column_intern(struct tl_pack_writer *w, struct tl_slice va
 
 /* ---- blocks ---- */
 
-#define FILL_NULLS(type)                                                                           \
-    do {                                                                                           \
-        type *v = (type *)(void *)w->values;                                                       \
-        uint32_t first = 0;                                                                        \
-        while (!tl_bit_get(w->validity, first))                                                    \
-            first++;                                                                               \
-        type last = v[first];                                                                      \
-        for (uint32_t i = 0; i < rows; i++) {                                                      \
-            last = tl_bit_get(w->validity, i) ? v[i] : last;                                       \
-            v[i] = last;                                                                           \
-        }                                                                                          \
-    } while (0)
-
-/* (3); at least one row is not NULL. */
-static void fill_nulls(struct tl_pack_writer *w, uint32_t rows)
-{
-    if (w->column.width == 8)
-        FILL_NULLS(uint64_t);
-    else if (w->column.width == 4)
-        FILL_NULLS(uint32_t);
-    else
-        FILL_NULLS(uint8_t);
-}
-
 static void note_range(struct column_state *c, const struct tl__block *b)
 {
     enum tl_kind kind = c->type.kind;
@@ -252,9 +229,11 @@ static struct tl_encode_options block_options(const struct tl_pack_writer *w)
     };
 }
 
-/* The block's values, which the index alone does not tell; of a mapped column the exceptions. */
+/* The block's values, which the index alone does not tell; of a mapped column the exceptions.
+ * `dense` are those of the rows that are not NULL. */
 static enum tl_code block_store(struct tl_pack_writer *w, struct tl__block *b, const void *values,
-                                const uint64_t *validity, uint32_t rows, struct tl_status *st)
+                                const void *dense, const uint64_t *validity, uint32_t rows,
+                                struct tl_status *st)
 {
     struct column_state *c = &w->column;
     validity = b->nulls ? validity : NULL;
@@ -266,21 +245,21 @@ static enum tl_code block_store(struct tl_pack_writer *w, struct tl__block *b, c
             tl__maps_predict(&w->maps, w->block_count, values, validity, w->exceptions, &count, st);
         if (rc || count == 0)
             return rc;
-        values = w->exceptions;
+        dense = w->exceptions;
         validity = NULL;
         nulls = 0;
     }
     size_t before = w->out.size;
     struct tl_encode_options opt = block_options(w);
     b->offset = here(w);
-    enum tl_code rc = tl_block_encode(w->encoder, c->type.kind, values, validity, rows, nulls, &opt,
+    enum tl_code rc = tl_block_encode(w->encoder, c->type.kind, dense, validity, rows, nulls, &opt,
                                       w->key, b->offset, &w->out, st);
     if (!rc)
         b->size = (uint32_t)(w->out.size - before);
     return rc;
 }
 
-/* Writes a block: (3) holds for its values. `strings` is the size of the dictionary so far. */
+/* Writes a block. `strings` is the size of the dictionary so far. */
 static enum tl_code block_write(struct tl_pack_writer *w, const void *values,
                                 const uint64_t *validity, uint32_t rows, uint32_t nulls,
                                 uint32_t strings, struct tl_status *st)
@@ -290,19 +269,23 @@ static enum tl_code block_write(struct tl_pack_writer *w, const void *values,
     *b = (struct tl__block){.nulls = nulls, .codes = 0};
     enum tl_code rc = TL_OK;
     bool constant = true;
+    const void *dense = values;
 
     if (nulls < rows) {
-        constant = tl_block_range(c->type.kind, values, rows, &b->min, &b->max) && nulls == 0;
+        if (nulls > 0) {
+            tl_block_keep_valid(c->type.kind, values, validity, rows, w->dense);
+            dense = w->dense;
+        }
+        constant = tl_block_range(c->type.kind, dense, rows - nulls, &b->min, &b->max);
+        constant = constant && nulls == 0;
         if (c->type.kind == TL_TEXT) {
             c->code_sets = c->code_sets && strings <= CODE_SET_STRINGS_MAX;
-            const uint32_t *codes = values;
-            for (uint32_t i = 0; c->code_sets && i < rows; i++)
-                b->codes |= 1ULL << (codes[i] & 63);
+            b->codes = c->code_sets ? tl_block_code_set(dense, rows - nulls) : 0;
         }
         note_range(c, b);
     }
     if (!constant) {
-        rc = block_store(w, b, values, validity, rows, st);
+        rc = block_store(w, b, values, dense, validity, rows, st);
     } else {
         /* The map grows all the same: later rows may have a code that is first met here. */
         uint32_t count;
@@ -330,8 +313,6 @@ static enum tl_code block_finish(struct tl_pack_writer *w, struct tl_status *st)
 {
     struct column_state *c = &w->column;
     uint32_t rows = c->fill, nulls = c->fill_nulls;
-    if (nulls > 0 && nulls < rows)
-        fill_nulls(w, rows);
     c->fill = c->fill_nulls = 0;
     c->has_validity = false;
     return block_write(w, w->values, w->validity, rows, nulls, w->dict.count, st);
@@ -1111,7 +1092,7 @@ static int place_cmp(const void *a, const void *b)
     return (x->column_id > y->column_id) - (x->column_id < y->column_id);
 }
 
-/* Blocks straight from the caller's arrays; one with NULLs is copied, so that (3) can be made. */
+/* Blocks straight from the caller's arrays. */
 static enum tl_code column_blocks(struct tl_pack_writer *w, const struct tl_pack_column *column,
                                   struct tl_status *st)
 {
@@ -1122,12 +1103,12 @@ static enum tl_code column_blocks(struct tl_pack_writer *w, const struct tl_pack
         uint32_t rows = w->info.rows - c->rows;
         rows = rows < TL_BLOCK_ROWS ? rows : TL_BLOCK_ROWS;
         const void *values = column->values;
+        const uint64_t *bits = NULL;
         uint32_t nulls = values ? 0 : rows;
         if (values)
             values = (const uint8_t *)values + (size_t)c->rows * c->width;
         if (values && column->validity) {
-            const uint64_t *bits = column->validity + c->rows / 64;
-            memcpy(w->validity, bits, (rows + 7) / 8);
+            bits = column->validity + c->rows / 64;
             uint32_t valid = 0;
             for (uint32_t i = 0; i < rows; i += 64) {
                 uint64_t word = bits[i / 64];
@@ -1136,13 +1117,8 @@ static enum tl_code column_blocks(struct tl_pack_writer *w, const struct tl_pack
                 valid += (uint32_t)__builtin_popcountll(word);
             }
             nulls = rows - valid;
-            if (nulls > 0 && nulls < rows) {
-                memcpy(w->values, values, (size_t)rows * c->width);
-                fill_nulls(w, rows);
-                values = w->values;
-            }
         }
-        enum tl_code rc = block_write(w, values, w->validity, rows, nulls, c->string_count, st);
+        enum tl_code rc = block_write(w, values, bits, rows, nulls, c->string_count, st);
         if (rc)
             return rc;
         c->rows += rows;
