@@ -19,9 +19,10 @@
  *            integer, and 16 per distinct string.
  * Memory     8 bytes per value of a fixed-width column, at most 4 per row and 16 per distinct
  *            string of a text column (plain text: up to 28 more), in the caller's arena. Strings
- * are borrowed from the body. Threads    no shared state. Errors     TL_INVALID: the batch is
- * malformed or names what does not exist; refused whole. TL_LIMIT: too many rows, columns or bytes.
- * TL_NOT_FOUND: no such table.
+ *            are borrowed from the body.
+ * Threads    no shared state.
+ * Errors     TL_INVALID: the batch is malformed or names what does not exist; refused whole.
+ *            TL_LIMIT: too many rows, columns or bytes. TL_NOT_FOUND: no such table.
  */
 #ifndef TALLY_ENGINE_BATCH_H
 #define TALLY_ENGINE_BATCH_H

@@ -46,8 +46,11 @@ void tl_memtable_unref(struct tl_memtable *m)
         struct column *c =
             atomic_load_explicit(&m->columns[m->column_ids[i]], memory_order_relaxed);
         struct dict *d = atomic_load_explicit(&c->dict, memory_order_relaxed);
-        if (d)
-            free(d->slots_base);
+        if (!d)
+            continue;
+        tl_slab_tell_strings(m->slabs, m->table_id, c->id,
+                             atomic_load_explicit(&d->count, memory_order_relaxed));
+        free(d->slots_base);
     }
     for (uint32_t s = 0; s < m->shard_count; s++)
         free(m->shards[s].merchants);

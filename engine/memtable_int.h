@@ -41,6 +41,7 @@ struct dict {
     uint64_t *slots; /* high half: hash; low half: code + 1; 0: free */
     void *slots_base;
     uint32_t mask;
+    uint32_t likely; /* slots that the strings of the memtable before would need */
 };
 
 /* The values of 2,048 rows of one column. Codes are stored + 1, so that 0 is NULL. Other kinds

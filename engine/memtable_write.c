@@ -25,6 +25,8 @@ enum {
     LOOK_AHEAD = 64,      /* strings whose places in memory are asked for together */
     LARGE_SLOTS = 4096,   /* of a dictionary that the near cache does not hold */
     MERCHANTS_AHEAD = 12, /* rows */
+    SLOTS_LIKELY_MAX = 4 << 20,
+    LIKELY_STEP = 32, /* a table grows by at most so much for what the last memtable held */
 };
 
 /* ---- memory ---- */
@@ -101,7 +103,8 @@ static uint64_t *slots_new(uint32_t count, void **base)
     return (uint64_t *)(void *)p;
 }
 
-static enum tl_code dict_new(struct tl_memtable *m, struct dict **out, struct tl_status *st)
+static enum tl_code dict_new(struct tl_memtable *m, uint32_t column_id, struct dict **out,
+                             struct tl_status *st)
 {
     struct dict *d = take_zeroed(m, sizeof(*d), st);
     if (!d)
@@ -113,6 +116,9 @@ static enum tl_code dict_new(struct tl_memtable *m, struct dict **out, struct tl
     }
     m->bytes += 256 * sizeof(*d->slots);
     d->mask = 255;
+    uint32_t strings = tl_slab_likely_strings(m->slabs, m->table_id, column_id);
+    for (d->likely = 256; d->likely / 2 <= strings && d->likely < SLOTS_LIKELY_MAX;)
+        d->likely *= 2;
     d->id = tl_dict_new_id();
     *out = d;
     return TL_OK;
@@ -121,6 +127,8 @@ static enum tl_code dict_new(struct tl_memtable *m, struct dict **out, struct tl
 static enum tl_code dict_grow(struct tl_memtable *m, struct dict *d, struct tl_status *st)
 {
     uint32_t capacity = (d->mask + 1) * 2;
+    if (capacity < d->likely && d->likely / capacity <= LIKELY_STEP)
+        capacity = d->likely; /* on the way there: in one step */
     void *base;
     uint64_t *slots = slots_new(capacity, &base);
     if (!slots) {
@@ -346,7 +354,7 @@ static enum tl_code column_get(struct tl_memtable *m, uint32_t id, uint8_t kind,
         c->narrows = (kind == TL_BIGINT || kind == TL_DECIMAL64);
         if (kind == TL_TEXT) {
             struct dict *d;
-            if (dict_new(m, &d, st))
+            if (dict_new(m, id, &d, st))
                 return st->code;
             atomic_init(&c->dict, d);
         }

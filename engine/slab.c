@@ -11,11 +11,14 @@ struct slab {
     struct slab *next;
 };
 
+enum { STRINGS_TOLD = 1024 }; /* 2^(64 - 54) */
+
 struct tl_slab_pool {
     _Atomic uint32_t refs;
     pthread_mutex_t lock;
     struct slab *free;
     uint32_t free_count, keep;
+    _Atomic uint32_t strings[STRINGS_TOLD]; /* by table and column; some share a place */
 };
 
 enum { KEEP_AT_FIRST = 8 };
@@ -97,4 +100,20 @@ void tl_slab_keep(struct tl_slab_pool *p, uint32_t count)
         free(beyond);
         beyond = next;
     }
+}
+
+static _Atomic uint32_t *strings_of(struct tl_slab_pool *p, uint32_t table, uint32_t column)
+{
+    uint64_t key = ((uint64_t)table << 32 | column) * 0x9e3779b97f4a7c15ULL;
+    return &p->strings[key >> 54];
+}
+
+void tl_slab_tell_strings(struct tl_slab_pool *p, uint32_t table, uint32_t column, uint32_t strings)
+{
+    atomic_store_explicit(strings_of(p, table, column), strings, memory_order_relaxed);
+}
+
+uint32_t tl_slab_likely_strings(struct tl_slab_pool *p, uint32_t table, uint32_t column)
+{
+    return atomic_load_explicit(strings_of(p, table, column), memory_order_relaxed);
 }

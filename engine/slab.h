@@ -32,4 +32,11 @@ void tl_slab_give(struct tl_slab_pool *p, void *slab);
 /* Keeps at most so many free pieces from now on, and frees what is beyond. */
 void tl_slab_keep(struct tl_slab_pool *p, uint32_t count);
 
+/* How many distinct strings a column of a table had in a memtable before: a memtable that tells
+ * this when it goes spares the next one growing its tables step by step. A guess; 0: none was told.
+ * Any thread. */
+void tl_slab_tell_strings(struct tl_slab_pool *p, uint32_t table, uint32_t column,
+                          uint32_t strings);
+uint32_t tl_slab_likely_strings(struct tl_slab_pool *p, uint32_t table, uint32_t column);
+
 #endif
