@@ -14,9 +14,9 @@ target_include_directories(pg_query SYSTEM INTERFACE ${PG_QUERY_INCLUDE})
 target_link_libraries(tl_query PUBLIC pg_query)
 
 # The grammar's nodes as C structs: PostgreSQL's own headers of the same major version. Only
-# the parser (query/parse*.c) includes them.
+# the parser (query/parse*.c, query/utility.c) includes them.
 find_path(PG_SERVER_INCLUDE postgres.h
     HINTS /usr/include/postgresql/15/server /usr/pgsql-15/include/server REQUIRED)
 set_source_files_properties(${CMAKE_SOURCE_DIR}/query/parse.c
-    ${CMAKE_SOURCE_DIR}/query/parse_select.c PROPERTIES
+    ${CMAKE_SOURCE_DIR}/query/parse_select.c ${CMAKE_SOURCE_DIR}/query/utility.c PROPERTIES
     COMPILE_OPTIONS "-isystem;${PG_SERVER_INCLUDE}")

@@ -28,8 +28,9 @@ struct tally_statement {
 
 struct tally_cursor {
     struct tally_cursor *previous, *next; /* under cursors_lock */
-    struct tally_statement *statement;
-    pthread_mutex_t lock; /* held by a step; the reaper only tries it */
+    struct tally *db;
+    struct tally_statement *statement; /* NULL: a shared snapshot, which is never stepped */
+    pthread_mutex_t lock;              /* held by a step; the reaper only tries it */
     _Atomic uint64_t last_used_ns;
     bool expired;
     struct tl_snapshot snapshot;
@@ -41,6 +42,7 @@ struct tally_cursor {
     uint32_t param_count;
     bool done;
     uint64_t begun_ns;
+    int64_t now_us;        /* of the snapshot */
     struct tl_vector line; /* of SHOW and EXPLAIN */
 };
 
@@ -137,14 +139,17 @@ static enum tl_code start_run(struct tally_cursor *c, struct tl_status *st)
 {
     struct tally_statement *s = c->statement;
     struct tally *db = s->db;
-    tl_snapshot_take(db, &c->snapshot);
+    if (!c->snapshot.version) {
+        tl_snapshot_take(db, &c->snapshot);
+        c->now_us = tl_clock_wall_us(db->clock);
+    }
     if (tl_db_source_new(db, &c->snapshot, &s->session.tenant, &c->source, st))
         return st->code;
     struct tl_run_options options = {
         .source = c->source,
         .budget = &c->budget,
         .clock = db->clock,
-        .now_us = tl_clock_wall_us(db->clock),
+        .now_us = c->now_us,
         .time_zone = s->time_zone,
         .timeout_ms = lesser(s->session.timeout_ms, db->options.query_timeout_ms),
         .result_rows_max = s->session.result_rows_max,
@@ -201,8 +206,95 @@ static enum tl_code run_ddl(struct tally_statement *s, struct tl_status *st)
     return tl_submit_and_wait(s->db, &item, st);
 }
 
+static void link_cursor(struct tally *db, struct tally_cursor *c)
+{
+    pthread_mutex_lock(&db->cursors_lock);
+    c->next = db->cursors;
+    if (c->next)
+        c->next->previous = c;
+    db->cursors = c;
+    pthread_mutex_unlock(&db->cursors_lock);
+}
+
+static void unlink_cursor(struct tally *db, struct tally_cursor *c)
+{
+    pthread_mutex_lock(&db->cursors_lock);
+    *(c->previous ? &c->previous->next : &db->cursors) = c->next;
+    if (c->next)
+        c->next->previous = c->previous;
+    pthread_mutex_unlock(&db->cursors_lock);
+}
+
+/* ---- snapshots that cursors share ---- */
+
+struct tally_snapshot {
+    struct tally_cursor pin; /* never stepped: it ends as an idle cursor does */
+};
+
+enum tl_code tally_snapshot_open(struct tally *db, struct tally_snapshot **out,
+                                 struct tl_status *st)
+{
+    struct tally_snapshot *s = calloc(1, sizeof(*s));
+    if (!s)
+        return TL_FAIL(st, TL_LIMIT, "no memory for a snapshot");
+    struct tally_cursor *c = &s->pin;
+    pthread_mutex_init(&c->lock, NULL);
+    c->db = db;
+    atomic_init(&c->last_used_ns, tl_clock_mono_ns(db->clock));
+    tl_snapshot_take(db, &c->snapshot);
+    c->now_us = tl_clock_wall_us(db->clock);
+    link_cursor(db, c);
+    *out = s;
+    return TL_OK;
+}
+
+void tally_snapshot_close(struct tally_snapshot *snapshot)
+{
+    if (!snapshot)
+        return;
+    struct tally_cursor *c = &snapshot->pin;
+    unlink_cursor(c->db, c);
+    end_run(c);
+    pthread_mutex_destroy(&c->lock);
+    free(snapshot);
+}
+
+static enum tl_code too_old(struct tl_status *st)
+{
+    TL_FAIL(st, TL_TOO_OLD,
+            "snapshot too old: it was idle for 5 minutes, or its memory was needed; "
+            "run the statement again");
+    return tl_status_sql(st, "72000", 0);
+}
+
+/* The cursor sees what the shared snapshot sees. */
+static enum tl_code share_snapshot(struct tally_cursor *c, struct tally_snapshot *shared,
+                                   struct tl_status *st)
+{
+    struct tally_cursor *pin = &shared->pin;
+    pthread_mutex_lock(&pin->lock);
+    bool expired = pin->expired;
+    if (!expired) {
+        /* One more beside the pin's own, which keeps it alive meanwhile. */
+        atomic_fetch_add_explicit(&pin->snapshot.version->refs, 1, memory_order_relaxed);
+        c->snapshot = pin->snapshot;
+        c->now_us = pin->now_us;
+        atomic_store_explicit(&pin->last_used_ns, tl_clock_mono_ns(c->db->clock),
+                              memory_order_relaxed);
+    }
+    pthread_mutex_unlock(&pin->lock);
+    return expired ? too_old(st) : TL_OK;
+}
+
 enum tl_code tally_bind(struct tally_statement *s, const struct tl_vector *params,
                         uint32_t param_count, struct tally_cursor **out, struct tl_status *st)
+{
+    return tally_bind_at(s, params, param_count, NULL, out, st);
+}
+
+enum tl_code tally_bind_at(struct tally_statement *s, const struct tl_vector *params,
+                           uint32_t param_count, struct tally_snapshot *snapshot,
+                           struct tally_cursor **out, struct tl_status *st)
 {
     struct tally *db = s->db;
     if (param_count != s->plan->param_count) {
@@ -215,21 +307,19 @@ enum tl_code tally_bind(struct tally_statement *s, const struct tl_vector *param
         return TL_FAIL(st, TL_LIMIT, "no memory for a cursor");
     pthread_mutex_init(&c->lock, NULL);
     atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
+    c->db = db;
     c->statement = s;
     c->begun_ns = tl_clock_mono_ns(db->clock);
     atomic_init(&c->last_used_ns, c->begun_ns);
     tl_budget_init(&c->budget, "query memory",
                    lesser(s->session.memory_bytes, db->options.query_memory_bytes), &db->memory);
     tl_arena_init(&c->arena, &c->budget, 4096);
-    pthread_mutex_lock(&db->cursors_lock);
-    c->next = db->cursors;
-    if (c->next)
-        c->next->previous = c;
-    db->cursors = c;
-    pthread_mutex_unlock(&db->cursors_lock);
+    link_cursor(db, c);
     atomic_fetch_add_explicit(&db->counters.queries, 1, memory_order_relaxed);
     enum tl_code rc = copy_params(c, params, param_count, st);
     pthread_mutex_lock(&c->lock);
+    if (!rc && snapshot)
+        rc = share_snapshot(c, snapshot, st);
     if (!rc) {
         switch (s->plan->kind) {
         case TL_STMT_CREATE_TABLE:
@@ -322,12 +412,8 @@ done:
 static enum tl_code step_locked(struct tally_cursor *c, struct tl_chunk *out, struct tl_status *st)
 {
     *out = (struct tl_chunk){.count = 0};
-    if (c->expired) {
-        TL_FAIL(st, TL_TOO_OLD,
-                "snapshot too old: the cursor was idle for 5 minutes, or its memory was needed; "
-                "run the statement again");
-        return tl_status_sql(st, "72000", 0);
-    }
+    if (c->expired)
+        return too_old(st);
     if (c->done)
         return TL_OK;
     if (c->statement->plan->kind == TL_STMT_SHOW_TABLES)
@@ -362,12 +448,8 @@ void tally_cursor_close(struct tally_cursor *c)
 {
     if (!c)
         return;
-    struct tally *db = c->statement->db;
-    pthread_mutex_lock(&db->cursors_lock);
-    *(c->previous ? &c->previous->next : &db->cursors) = c->next;
-    if (c->next)
-        c->next->previous = c->previous;
-    pthread_mutex_unlock(&db->cursors_lock);
+    struct tally *db = c->db;
+    unlink_cursor(db, c);
     end_run(c);
     uint64_t us = (tl_clock_mono_ns(db->clock) - c->begun_ns) / 1000;
     tl__histogram_add(&db->counters.query, us);
@@ -446,6 +528,12 @@ void tl_cursors_expire(struct tally *db)
     }
     pthread_mutex_unlock(&db->cursors_lock);
     tl_version_unref(current);
+}
+
+enum tl_code tally_split(struct tl_slice sql, struct tl_arena *arena, struct tl_utility **out,
+                         uint32_t *out_count, struct tl_status *st)
+{
+    return tl_utility_split(sql, arena, out, out_count, st);
 }
 
 /* ---- text in, text out: the casts of the query floor ---- */

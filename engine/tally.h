@@ -23,6 +23,7 @@
 #include "base/status.h"
 #include "base/vector.h"
 #include "query/plan.h"
+#include "query/utility.h"
 
 #if defined(__GNUC__)
 #define TALLY_API __attribute__((visibility("default")))
@@ -149,6 +150,17 @@ TALLY_API const struct tl_plan *tally_describe(const struct tally_statement *sta
 TALLY_API TL_CHECK enum tl_code tally_bind(struct tally_statement *statement,
                                            const struct tl_vector *params, uint32_t param_count,
                                            struct tally_cursor **out, struct tl_status *st);
+/* A snapshot that several cursors share, so that statements of one transaction agree. It ends as a
+ * cursor does that is not stepped: what is bound to it then answers SQLSTATE 72000. */
+struct tally_snapshot;
+TALLY_API TL_CHECK enum tl_code tally_snapshot_open(struct tally *db, struct tally_snapshot **out,
+                                                    struct tl_status *st);
+TALLY_API void tally_snapshot_close(struct tally_snapshot *snapshot); /* its cursors may live on */
+/* As tally_bind, over that snapshot and with its time as now(). NULL: a snapshot of its own. */
+TALLY_API TL_CHECK enum tl_code tally_bind_at(struct tally_statement *statement,
+                                              const struct tl_vector *params, uint32_t param_count,
+                                              struct tally_snapshot *snapshot,
+                                              struct tally_cursor **out, struct tl_status *st);
 /* The next rows; out->count 0: done. */
 TALLY_API TL_CHECK enum tl_code tally_step(struct tally_cursor *cursor, struct tl_chunk *out,
                                            struct tl_status *st);
@@ -156,6 +168,11 @@ TALLY_API void tally_cancel(struct tally_cursor *cursor); /* any thread */
 TALLY_API void tally_cursor_close(struct tally_cursor *cursor);
 /* A statement may be closed while its cursors live. */
 TALLY_API void tally_statement_close(struct tally_statement *statement);
+
+/* Cuts a client's text into statements and recognises those of sessions (query/utility.h). */
+TALLY_API TL_CHECK enum tl_code tally_split(struct tl_slice sql, struct tl_arena *arena,
+                                            struct tl_utility **out, uint32_t *out_count,
+                                            struct tl_status *st);
 
 /* Reads a parameter's text as a value of `type` (as PostgreSQL reads its input) into `arena`. */
 TALLY_API TL_CHECK enum tl_code tally_param_parse(struct tl_type type, struct tl_slice text,

@@ -132,6 +132,9 @@ static int serve(struct context *context, const struct tallyd_config *c, struct 
         .principals = principals,
         .grpc = door_of(c->grpc),
         .http = door_of(c->http),
+        .pg = c->pg ? door_of(c->pg) : "127.0.0.1:7432",
+        .pg_may_fail = !c->pg, /* a second server on this machine */
+        .pg_dir = c->data,
         .insecure = c->insecure,
         .tls_cert = c->tls_cert,
         .tls_key = c->tls_key,
@@ -154,6 +157,8 @@ static int serve(struct context *context, const struct tallyd_config *c, struct 
         printf(" grpc=%s", tl_server_address(server, TL_DOOR_GRPC));
     if (options.http)
         printf(" http=%s", tl_server_address(server, TL_DOOR_HTTP));
+    if (tl_server_address(server, TL_DOOR_PG)[0])
+        printf(" pg=%s", tl_server_address(server, TL_DOOR_PG));
     printf(" data=%s\n", c->data);
     fflush(stdout);
     tl_server_run(server);
@@ -224,9 +229,6 @@ int main(int argc, char **argv)
         tallyd_config_help(stdout);
     } else if (c.version) {
         printf("tallyd %s\n", TALLY_VERSION);
-    } else if (c.pg) {
-        code = usage("--pg: PostgreSQL's wire protocol is not built yet; ask over gRPC, with "
-                     "`tally query` for example");
     } else if (c.check_config) {
         tallyd_config_print(&c, stdout);
     } else {

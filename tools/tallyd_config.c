@@ -23,7 +23,10 @@ static const struct setting {
     {"data", TEXT, AT(data), NULL, "DIR", "the database's directory; made when missing", false},
     {"grpc", TEXT, AT(grpc), "127.0.0.1:7070", "HOST:PORT", "gRPC; port 0: any; off: none", false},
     {"http", TEXT, AT(http), NULL, "HOST:PORT", "/healthz, /readyz and /metrics", false},
-    {"pg", TEXT, AT(pg), NULL, "HOST:PORT", "PostgreSQL's protocol: not built yet", false},
+    {"pg", TEXT, AT(pg), NULL, "HOST:PORT",
+     "PostgreSQL's protocol, here and on a socket in the data directory (127.0.0.1:7432); off: "
+     "none",
+     false},
     {"memory", SIZE, AT(memory_bytes), "1GiB", "SIZE", "memory of the whole process", false},
     {"config", TEXT, AT(config), NULL, "FILE", "read settings from a file", false},
     {"tls-cert", TEXT, AT(tls_cert), NULL, "FILE", "certificate chain (PEM) for gRPC", false},
@@ -382,7 +385,7 @@ void tallyd_config_help(FILE *out)
         "wins over the environment, the environment over the file.\n"
         "\n"
         "When it can be used it prints one line on the standard output:\n"
-        "  tallyd ready: grpc=127.0.0.1:7070 http=127.0.0.1:7071 data=DIR\n"
+        "  tallyd ready: grpc=127.0.0.1:7070 http=127.0.0.1:7071 pg=127.0.0.1:7432 data=DIR\n"
         "Logs go to the standard error. SIGTERM and SIGINT end it after the calls at hand, a\n"
         "second one at once; what was acknowledged is durable in any case.\n"
         "\n"

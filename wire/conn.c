@@ -6,8 +6,12 @@
 #include "base/assert.h"
 #include "wire/h2.h"
 #include "wire/http1.h"
+#include "wire/pg_door.h"
 #include "wire/server_int.h"
 #include "wire/tls.h"
+
+/* Clients of PostgreSQL rest for hours: those that died must be noticed. */
+enum { KEEPALIVE_S = 60 };
 
 /* ---- sessions ---- */
 
@@ -39,8 +43,8 @@ static void h2_free(void *s)
 {
     tl_h2_free(s);
 }
-static const struct tl_session_vtable h2_vtable = {h2_receive, h2_pull, h2_finished, h2_tick,
-                                                   h2_drain,   h2_end,  h2_free};
+static const struct tl_session_vtable h2_vtable = {
+    h2_receive, h2_pull, h2_finished, h2_tick, h2_drain, h2_end, h2_free, NULL, NULL};
 
 static bool http1_receive(void *s, const uint8_t *data, size_t size)
 {
@@ -66,8 +70,48 @@ static void http1_free(void *s)
 {
     tl_http1_free(s);
 }
-static const struct tl_session_vtable http1_vtable = {
-    http1_receive, http1_pull, http1_finished, http1_tick, http1_drain, http1_drain, http1_free};
+static const struct tl_session_vtable http1_vtable = {http1_receive, http1_pull,  http1_finished,
+                                                      http1_tick,    http1_drain, http1_drain,
+                                                      http1_free,    NULL,        NULL};
+
+static bool pg_receive(void *s, const uint8_t *data, size_t size)
+{
+    return tl_pg_conn_receive(s, data, size);
+}
+static size_t pg_pull(void *s, uint8_t *out, size_t size)
+{
+    return tl_pg_conn_pull(s, out, size);
+}
+static bool pg_finished(void *s)
+{
+    return tl_pg_conn_finished(s);
+}
+static uint64_t pg_tick(void *s, uint64_t now_ms)
+{
+    return tl_pg_conn_tick(s, now_ms);
+}
+static void pg_drain(void *s)
+{
+    tl_pg_conn_drain(s);
+}
+static void pg_end(void *s)
+{
+    tl_pg_conn_end(s);
+}
+static void pg_free(void *s)
+{
+    tl_pg_conn_free(s);
+}
+static bool pg_hungry(const void *s)
+{
+    return tl_pg_conn_hungry(s);
+}
+static bool pg_wants_tls(void *s)
+{
+    return tl_pg_conn_wants_tls(s);
+}
+static const struct tl_session_vtable pg_vtable = {
+    pg_receive, pg_pull, pg_finished, pg_tick, pg_drain, pg_end, pg_free, pg_hungry, pg_wants_tls};
 
 static void owner_wake(void *arg)
 {
@@ -76,6 +120,19 @@ static void owner_wake(void *arg)
 static void owner_arm(void *arg, uint64_t due_ms)
 {
     tl_conn_arm(arg, due_ms);
+}
+
+static void owner_binding(void *arg, uint8_t out[64], size_t *size)
+{
+    const struct tl_conn *conn = arg;
+    *size = 0;
+    if (conn->tls)
+        tl_tls_end_point(conn->tls, out, size);
+}
+
+static bool is_pg(const struct tl_conn *conn)
+{
+    return conn->door == TL_DOOR_PG || conn->door == TL_DOOR_PG_UNIX;
 }
 
 static bool open_session(struct tl_conn *conn)
@@ -87,6 +144,14 @@ static bool open_session(struct tl_conn *conn)
         if (tl_h2_new(conn->server, &owner, &h2, &st) == TL_OK) {
             conn->session = h2;
             conn->vtab = &h2_vtable;
+        }
+    } else if (is_pg(conn)) {
+        struct tl_pg_owner owner = {owner_wake, owner_arm, owner_binding, conn};
+        struct tl_pg_conn *pg = NULL;
+        bool tls = conn->server->tls && conn->door == TL_DOOR_PG;
+        if (tl_pg_conn_new(conn->server, &owner, tls, conn->trusted, &pg, &st) == TL_OK) {
+            conn->session = pg;
+            conn->vtab = &pg_vtable;
         }
     } else {
         struct tl_http1_owner owner = {owner_wake, owner_arm, conn};
@@ -155,7 +220,7 @@ void tl_conn_close(struct tl_conn *conn)
         conn->next->prev = conn->prev;
     server->conn_count--;
     server->metrics.connections_open[conn->door]--;
-    uv_close((uv_handle_t *)&conn->tcp, on_handle_closed);
+    uv_close(&conn->socket.handle, on_handle_closed);
     uv_close((uv_handle_t *)&conn->timer, on_handle_closed);
 }
 
@@ -190,7 +255,7 @@ static bool socket_write(struct tl_conn *conn, const uint8_t *data, size_t size)
     size_t done = 0;
     if (conn->write_waiting == 0) {
         uv_buf_t buf = uv_buf_init((char *)(uintptr_t)data, (unsigned)size);
-        int n = uv_try_write((uv_stream_t *)&conn->tcp, &buf, 1);
+        int n = uv_try_write(&conn->socket.stream, &buf, 1);
         if (n < 0 && n != UV_EAGAIN)
             return false;
         done = n > 0 ? (size_t)n : 0;
@@ -205,7 +270,7 @@ static bool socket_write(struct tl_conn *conn, const uint8_t *data, size_t size)
     w->size = size - done;
     memcpy(w->data, data + done, w->size);
     uv_buf_t buf = uv_buf_init((char *)w->data, (unsigned)w->size);
-    if (uv_write(&w->request, (uv_stream_t *)&conn->tcp, &buf, 1, on_written)) {
+    if (uv_write(&w->request, &conn->socket.stream, &buf, 1, on_written)) {
         free(w);
         return false;
     }
@@ -231,6 +296,8 @@ static bool tls_flush(struct tl_conn *conn)
     return true;
 }
 
+static void read_again(struct tl_conn *conn);
+
 static void conn_flush(struct tl_conn *conn)
 {
     struct tl_server *server = conn->server;
@@ -255,6 +322,8 @@ static void conn_flush(struct tl_conn *conn)
             (void)tls_flush(conn);
         }
         tl_conn_close(conn);
+    } else if (conn->session) {
+        read_again(conn);
     }
 }
 
@@ -309,6 +378,17 @@ static bool receive_tls(struct tl_conn *conn, const uint8_t *data, size_t size)
     }
 }
 
+/* The session said that TLS begins: so does it, behind the answer. */
+static bool begin_tls(struct tl_conn *conn)
+{
+    uint8_t answer[64];
+    size_t n = conn->vtab->pull(conn->session, answer, sizeof(answer));
+    if (!socket_write(conn, answer, n))
+        return false;
+    conn->tls = tl_tls_new(conn->server->tls, "postgresql", false);
+    return conn->tls != NULL;
+}
+
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
     struct tl_conn *conn = stream->data;
@@ -330,12 +410,27 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         }
     } else if (!conn->vtab->receive(conn->session, data, (size_t)n)) {
         conn->ending = true;
+    } else if (conn->vtab->wants_tls && conn->vtab->wants_tls(conn->session) && !begin_tls(conn)) {
+        conn->ending = true;
     }
     if (conn->ending) {
         conn->server->metrics.connections_failed++;
         (void)uv_read_stop(stream);
+    } else if (conn->vtab && conn->vtab->hungry && !conn->vtab->hungry(conn->session)) {
+        conn->resting = true;
+        (void)uv_read_stop(stream);
     }
     tl_conn_mark_dirty(conn);
+}
+
+/* A session that rested wants bytes again. */
+static void read_again(struct tl_conn *conn)
+{
+    if (!conn->resting || conn->ending || !conn->vtab->hungry(conn->session))
+        return;
+    conn->resting = false;
+    if (uv_read_start(&conn->socket.stream, on_alloc, on_read))
+        tl_conn_close(conn);
 }
 
 /* ---- time ---- */
@@ -391,13 +486,20 @@ void tl_conn_arm(struct tl_conn *conn, uint64_t due_ms)
 /* Takes a connection only to end it: left in the queue it would wake the loop for ever. */
 static void refuse(struct tl_server *server, uv_stream_t *listener)
 {
-    uv_tcp_t *tcp = malloc(sizeof(*tcp));
-    if (!tcp || uv_tcp_init(&server->loop, tcp)) {
-        free(tcp);
+    union {
+        uv_handle_t handle;
+        uv_stream_t stream;
+        uv_tcp_t tcp;
+        uv_pipe_t pipe;
+    } *socket = malloc(sizeof(*socket));
+    bool local = listener->type == UV_NAMED_PIPE;
+    if (!socket || (local ? uv_pipe_init(&server->loop, &socket->pipe, 0)
+                          : uv_tcp_init(&server->loop, &socket->tcp))) {
+        free(socket);
         return;
     }
-    (void)uv_accept(listener, (uv_stream_t *)tcp);
-    uv_close((uv_handle_t *)tcp, (uv_close_cb)(void (*)(uv_handle_t *))free);
+    (void)uv_accept(listener, &socket->stream);
+    uv_close(&socket->handle, (uv_close_cb)(void (*)(uv_handle_t *))free);
     server->metrics.connections_refused++;
 }
 
@@ -415,8 +517,13 @@ void tl_conn_accept(struct tl_server *server, uv_stream_t *listener, enum tl_ser
     conn->due_ms = UINT64_MAX;
     conn->opened_ms = tl_server_now_ms(server);
     (void)uv_timer_init(&server->loop, &conn->timer);
-    (void)uv_tcp_init(&server->loop, &conn->tcp);
-    conn->timer.data = conn->tcp.data = conn;
+    const struct tl_listener *from = listener->data;
+    conn->trusted = from->trusted;
+    if (door == TL_DOOR_PG_UNIX)
+        (void)uv_pipe_init(&server->loop, &conn->socket.pipe, 0);
+    else
+        (void)uv_tcp_init(&server->loop, &conn->socket.tcp);
+    conn->timer.data = conn->socket.handle.data = conn;
     conn->handles = 2;
     conn->next = server->conns;
     if (server->conns)
@@ -425,19 +532,22 @@ void tl_conn_accept(struct tl_server *server, uv_stream_t *listener, enum tl_ser
     server->conn_count++;
     server->metrics.connections_open[door]++;
     server->metrics.connections_total[door]++;
-    if (uv_accept(listener, (uv_stream_t *)&conn->tcp)) {
+    if (uv_accept(listener, &conn->socket.stream)) {
         tl_conn_close(conn);
         return;
     }
-    (void)uv_tcp_nodelay(&conn->tcp, 1);
+    if (door != TL_DOOR_PG_UNIX)
+        (void)uv_tcp_nodelay(&conn->socket.tcp, 1);
+    if (is_pg(conn) && door != TL_DOOR_PG_UNIX)
+        (void)uv_tcp_keepalive(&conn->socket.tcp, 1, KEEPALIVE_S);
     bool ok = true;
     if (door == TL_DOOR_GRPC && server->tls) {
-        conn->tls = tl_tls_new(server->tls);
+        conn->tls = tl_tls_new(server->tls, "h2", true);
         ok = conn->tls != NULL;
     } else {
         ok = open_session(conn);
     }
-    if (!ok || uv_read_start((uv_stream_t *)&conn->tcp, on_alloc, on_read)) {
+    if (!ok || uv_read_start(&conn->socket.stream, on_alloc, on_read)) {
         tl_conn_close(conn);
         return;
     }

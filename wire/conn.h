@@ -1,5 +1,5 @@
 /*
- * wire/conn.h: an accepted TCP connection: socket, TLS, timer, and the session that speaks on it.
+ * wire/conn.h: an accepted connection: socket, TLS, timer, and the session that speaks on it.
  *
  * The session is pulled: bytes leave it only when the socket takes them, so that a slow client
  * fills no buffer of ours beyond TL_SOCKET_OUT_BYTES. Life of the handles: socket and timer are
@@ -24,6 +24,8 @@ struct tl_session_vtable {
     void (*drain)(void *session);
     void (*end)(void *session); /* the drain's time is over */
     void (*free)(void *session);
+    bool (*hungry)(const void *session); /* false: leave the socket unread; NULL: always */
+    bool (*wants_tls)(void *session);    /* the peer was told that TLS begins; NULL: never */
 };
 
 struct tl_conn {
@@ -32,12 +34,19 @@ struct tl_conn {
     bool dirty;
     struct tl_server *server;
     enum tl_server_door door;
-    uv_tcp_t tcp;
+    union {
+        uv_handle_t handle;
+        uv_stream_t stream;
+        uv_tcp_t tcp;
+        uv_pipe_t pipe; /* a Unix socket */
+    } socket;
     uv_timer_t timer;
     uint64_t due_ms; /* of the timer */
     int handles;     /* not closed yet */
     bool closing;
-    bool ending; /* the session ended: close once all is written */
+    bool resting; /* the socket is left unread */
+    bool trusted; /* came in by a door of this machine */
+    bool ending;  /* the session ended: close once all is written */
     struct tl_tls *tls;
     const struct tl_session_vtable *vtab;
     void *session; /* NULL: not yet (TLS handshake) */

@@ -121,7 +121,7 @@ static void print_append(const struct tl_wire_metrics *m, struct tl_buffer *out)
 
 void tl_wire_metrics_print(const struct tl_server *server, struct tl_buffer *out)
 {
-    static const char *const doors[TL_DOOR_COUNT] = {"grpc", "http"};
+    static const char *const doors[TL_DOOR_COUNT] = {"grpc", "http", "pg", "pg_unix"};
     const struct tl_wire_metrics *m = &server->metrics;
     head(out, "tally_connections_open", "gauge", "Open connections.");
     for (int i = 0; i < TL_DOOR_COUNT; i++)

@@ -25,7 +25,7 @@ struct tl_method_metrics {
 };
 
 struct tl_wire_metrics {
-    uint64_t connections_open[2], connections_total[2]; /* by door */
+    uint64_t connections_open[4], connections_total[4]; /* by door */
     uint64_t connections_refused, connections_failed;
     uint64_t bytes_in, bytes_out; /* on sockets */
     uint64_t streams_refused;

@@ -6,8 +6,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include "base/assert.h"
+#include "base/random.h"
 #include "wire/address.h"
 #include "wire/conn.h"
 #include "wire/principals.h"
@@ -80,7 +84,7 @@ static void close_listeners(struct tl_server *server)
 {
     for (int i = 0; i < TL_DOOR_COUNT; i++) {
         if (server->listeners[i].open)
-            uv_close((uv_handle_t *)&server->listeners[i].tcp, NULL);
+            uv_close(&server->listeners[i].socket.handle, NULL);
         server->listeners[i].open = false;
     }
 }
@@ -188,32 +192,84 @@ static enum tl_code listen_on(struct tl_server *server, enum tl_server_door door
     bool required = false;
     if (server->principals && tl_principals_required(server->principals, &required, st))
         return st->code;
-    bool safe = door == TL_DOOR_GRPC && server->tls && required;
+    bool safe = door != TL_DOOR_HTTP && server->tls && required;
     if (!insecure && !safe && !tl_address_is_loopback(&a))
         return TL_FAIL(st, TL_UNSUPPORTED,
                        "%s is reachable from other machines: bind to 127.0.0.1, or %s, or pass "
                        "--insecure",
                        text,
-                       door == TL_DOOR_GRPC
+                       door != TL_DOOR_HTTP
                            ? "give --tls-cert and --tls-key, and make a token with "
                              "`tally token create`"
                            : "keep it behind a proxy");
     l->server = server;
     l->door = door;
-    int e = uv_tcp_init(&server->loop, &l->tcp);
+    l->trusted = insecure || tl_address_is_loopback(&a);
+    int e = uv_tcp_init(&server->loop, &l->socket.tcp);
     if (e)
         return TL_FAIL_OS(st, TL_IO, -e, "listening on %s: %s", text, uv_strerror(e));
     l->open = true;
-    l->tcp.data = l;
-    e = uv_tcp_bind(&l->tcp, (const struct sockaddr *)&a, 0);
+    l->socket.handle.data = l;
+    e = uv_tcp_bind(&l->socket.tcp, (const struct sockaddr *)&a, 0);
     if (e == 0)
-        e = uv_listen((uv_stream_t *)&l->tcp, LISTEN_BACKLOG, on_connection);
+        e = uv_listen(&l->socket.stream, LISTEN_BACKLOG, on_connection);
     if (e)
         return TL_FAIL_OS(st, TL_IO, -e, "listening on %s: %s", text, uv_strerror(e));
     struct sockaddr_storage bound = {0};
     int size = sizeof(bound);
-    (void)uv_tcp_getsockname(&l->tcp, (struct sockaddr *)&bound, &size);
+    (void)uv_tcp_getsockname(&l->socket.tcp, (struct sockaddr *)&bound, &size);
     tl_address_print(&bound, l->address, sizeof(l->address));
+    return TL_OK;
+}
+
+/* The socket that PostgreSQL's clients look for in a directory. The directory is this process's
+ * alone, so what lies there of an earlier one goes. Only the user who runs the server may use it.
+ */
+static void listen_local(struct tl_server *server, const char *dir, const char *port)
+{
+    struct tl_listener *l = &server->listeners[TL_DOOR_PG_UNIX];
+    char path[sizeof(l->address)];
+    int n = snprintf(path, sizeof(path), "%s/.s.PGSQL.%s", dir, port);
+    if (n < 0 || (size_t)n >= sizeof(((struct sockaddr_un *)0)->sun_path) ||
+        uv_pipe_init(&server->loop, &l->socket.pipe, 0)) {
+        tl_server_log(server, 2, "no_unix_socket", "the path of the socket is too long");
+        return;
+    }
+    l->server = server;
+    l->door = TL_DOOR_PG_UNIX;
+    l->open = l->trusted = true;
+    l->socket.handle.data = l;
+    (void)unlink(path);
+    mode_t mask = umask(0177);
+    int e = uv_pipe_bind(&l->socket.pipe, path);
+    (void)umask(mask);
+    if (e == 0)
+        e = uv_listen(&l->socket.stream, LISTEN_BACKLOG, on_connection);
+    if (e)
+        tl_server_log(server, 2, "no_unix_socket", "%s: %s", path, uv_strerror(e));
+    else
+        snprintf(l->address, sizeof(l->address), "%s", path);
+}
+
+/* PostgreSQL's door: TCP, and beside it the local socket. */
+static enum tl_code listen_pg(struct tl_server *server, const struct tl_server_options *options,
+                              struct tl_status *st)
+{
+    struct tl_status told = TL_STATUS_INIT;
+    struct tl_listener *l = &server->listeners[TL_DOOR_PG];
+    if (listen_on(server, TL_DOOR_PG, options->pg, options->insecure, &told)) {
+        if (!options->pg_may_fail || told.code != TL_IO) {
+            *st = told;
+            return st->code;
+        }
+        tl_server_log(server, 2, "no_postgresql", "%s; --pg says where else", told.text);
+        if (l->open)
+            uv_close(&l->socket.handle, NULL);
+        l->open = false;
+    }
+    const char *port = strrchr(l->open ? l->address : options->pg, ':');
+    if (options->pg_dir && port)
+        listen_local(server, options->pg_dir, port + 1);
     return TL_OK;
 }
 
@@ -268,7 +324,9 @@ static enum tl_code open_all(struct tl_server *server, const struct tl_server_op
     }
     /* Each query and each admin call has at most one job at a time: they never meet a full queue.
      */
-    rc = tl_pool_new("query", workers, server->limits.queries_max, &server->query_pool, st);
+    rc = tl_pool_new("query", workers,
+                     (size_t)server->limits.queries_max + server->limits.connections_max,
+                     &server->query_pool, st);
     if (!rc)
         rc = tl_pool_new("admin", 2, server->limits.admin_max, &server->admin_pool, st);
     if (!rc)
@@ -283,6 +341,10 @@ static enum tl_code open_all(struct tl_server *server, const struct tl_server_op
         rc = listen_on(server, TL_DOOR_GRPC, options->grpc, options->insecure, st);
     if (!rc && options->http)
         rc = listen_on(server, TL_DOOR_HTTP, options->http, options->insecure, st);
+    if (!rc && options->pg)
+        rc = tl_random_bytes_from_os(server->pg_secret, sizeof(server->pg_secret), st);
+    if (!rc && options->pg)
+        rc = listen_pg(server, options, st);
     return rc;
 }
 
@@ -299,6 +361,8 @@ enum tl_code tl_server_open(const struct tl_server_options *options, struct tl_s
     server->log = options->log;
     server->log_arg = options->arg;
     tl_turns_init(&server->turns);
+    tl_budget_init(&server->pg_budget, "memory of PostgreSQL sessions",
+                   server->limits.window_budget_bytes, NULL);
     tl_window_budget_init(&server->windows, server->limits.window_budget_bytes);
     enum tl_code rc = open_all(server, options, st);
     if (rc) {

@@ -1,5 +1,6 @@
 /*
- * wire/server.h: the servers of one database: gRPC, and HTTP/1.1 for health and metrics.
+ * wire/server.h: the servers of one database: gRPC, PostgreSQL's protocol, and HTTP/1.1 for health
+ * and metrics.
  *
  *     open ── run (until stop and drain) ── [the database is closed] ── free
  *
@@ -23,7 +24,13 @@ struct tally;
 struct tl_principals;
 struct tl_server;
 
-enum tl_server_door { TL_DOOR_GRPC, TL_DOOR_HTTP, TL_DOOR_COUNT };
+enum tl_server_door {
+    TL_DOOR_GRPC,
+    TL_DOOR_HTTP,
+    TL_DOOR_PG,
+    TL_DOOR_PG_UNIX, /* the same on a Unix socket */
+    TL_DOOR_COUNT
+};
 
 struct tl_server_options {
     struct tally *db; /* borrowed */
@@ -31,6 +38,9 @@ struct tl_server_options {
     struct tl_principals *principals;
     const char *grpc;     /* "HOST:PORT", port 0: any; NULL: none */
     const char *http;     /* the same */
+    const char *pg;       /* the same */
+    bool pg_may_fail;     /* an address that is taken is told in the log, and left alone */
+    const char *pg_dir;   /* of the socket .s.PGSQL.PORT; NULL: none */
     bool insecure;        /* addresses beyond loopback without TLS, or without principals */
     const char *tls_cert; /* PEM files, both or none */
     const char *tls_key;

@@ -16,6 +16,7 @@
 #include "wire/call.h"
 #include "wire/mailbox.h"
 #include "wire/metrics.h"
+#include "wire/principals.h"
 #include "wire/server.h"
 #include "wire/turns.h"
 #include "wire/window.h"
@@ -25,16 +26,23 @@ struct tl_ingest;
 struct tl_principals;
 struct tl_append;
 struct tl_conn;
+struct tl_pg_conn;
 struct tl_reflection;
 struct tl_schema_cache;
 struct tl_watcher;
 
 struct tl_listener {
     struct tl_server *server;
-    uv_tcp_t tcp;
+    union {
+        uv_handle_t handle;
+        uv_stream_t stream;
+        uv_tcp_t tcp;
+        uv_pipe_t pipe; /* TL_DOOR_PG_UNIX */
+    } socket;
     enum tl_server_door door;
     bool open;
-    char address[64];
+    bool trusted; /* of this machine alone, or --insecure */
+    char address[128];
 };
 
 struct tl_server {
@@ -73,6 +81,12 @@ struct tl_server {
     struct tl_principals *principals; /* borrowed; NULL: everybody is an operator */
     struct tl_reflection *reflection;
     struct tl_schema_cache *schemas;
+
+    struct tl_pg_conn *pg_conns;
+    struct tl_budget pg_budget; /* memory of PostgreSQL sessions */
+    uint32_t pg_next_id;
+    uint8_t pg_secret[TL_SCRAM_KEY_BYTES];
+    bool pg_told; /* that nobody needs a password */
 
     bool draining;
     bool stopped;

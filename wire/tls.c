@@ -2,7 +2,10 @@
 
 #include <limits.h>
 #include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/objects.h>
 #include <openssl/ssl.h>
+#include <openssl/x509.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,16 +13,22 @@ struct tl_tls {
     SSL *ssl;
     BIO *in, *out; /* the SSL's own */
     bool ready;
+    const char *protocol; /* a literal */
+    bool needed;
 };
 
 static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_size,
                        const unsigned char *in, unsigned in_size, void *arg)
 {
-    static const unsigned char h2[] = {2, 'h', '2'};
-    (void)ssl;
+    const struct tl_tls *t = SSL_get_app_data(ssl);
+    unsigned char ours[32];
+    size_t size = strlen(t->protocol);
     (void)arg;
+    ours[0] = (unsigned char)size;
+    memcpy(ours + 1, t->protocol, size);
     unsigned char *chosen = NULL;
-    if (SSL_select_next_proto(&chosen, out_size, h2, sizeof(h2), in, in_size) !=
+    /* What is chosen lies in the client's list, which outlives this call; ours does not. */
+    if (SSL_select_next_proto(&chosen, out_size, in, in_size, ours, (unsigned)size + 1) !=
         OPENSSL_NPN_NEGOTIATED)
         return SSL_TLSEXT_ERR_ALERT_FATAL;
     *out = chosen;
@@ -69,11 +78,13 @@ void tl_tls_context_free(struct ssl_ctx_st *ctx)
     SSL_CTX_free(ctx);
 }
 
-struct tl_tls *tl_tls_new(struct ssl_ctx_st *ctx)
+struct tl_tls *tl_tls_new(struct ssl_ctx_st *ctx, const char *protocol, bool needed)
 {
     struct tl_tls *t = calloc(1, sizeof(*t));
     if (!t)
         return NULL;
+    t->protocol = protocol;
+    t->needed = needed;
     t->ssl = SSL_new(ctx);
     t->in = BIO_new(BIO_s_mem());
     t->out = BIO_new(BIO_s_mem());
@@ -84,6 +95,7 @@ struct tl_tls *tl_tls_new(struct ssl_ctx_st *ctx)
         free(t);
         return NULL;
     }
+    SSL_set_app_data(t->ssl, t);
     SSL_set_bio(t->ssl, t->in, t->out);
     SSL_set_accept_state(t->ssl);
     return t;
@@ -95,6 +107,22 @@ void tl_tls_free(struct tl_tls *t)
         return;
     SSL_free(t->ssl);
     free(t);
+}
+
+void tl_tls_end_point(const struct tl_tls *t, uint8_t out[64], size_t *size)
+{
+    const X509 *cert = SSL_get_certificate(t->ssl);
+    int digest = NID_undef;
+    unsigned n = 0;
+    *size = 0;
+    if (!cert || !OBJ_find_sigid_algs(X509_get_signature_nid(cert), &digest, NULL))
+        return;
+    /* MD5 and SHA-1 are replaced by SHA-256, as the RFC has it. */
+    const EVP_MD *md = digest == NID_md5 || digest == NID_sha1 || digest == NID_undef
+                           ? EVP_sha256()
+                           : EVP_get_digestbynid(digest);
+    if (md && EVP_MD_get_size(md) <= 64 && X509_digest(cert, md, out, &n) == 1)
+        *size = n;
 }
 
 bool tl_tls_put(struct tl_tls *t, const uint8_t *data, size_t size)
@@ -130,8 +158,9 @@ int tl_tls_read(struct tl_tls *t, uint8_t *out, size_t size)
         const unsigned char *name = NULL;
         unsigned n = 0;
         SSL_get0_alpn_selected(t->ssl, &name, &n);
-        if (n != 2 || memcmp(name, "h2", 2) != 0)
-            return -1; /* the client did not ask for HTTP/2 */
+        bool agreed = n == strlen(t->protocol) && memcmp(name, t->protocol, n) == 0;
+        if (!agreed && (t->needed || n > 0))
+            return -1; /* the client did not ask for what we speak */
         t->ready = true;
     }
     int n = SSL_read(t->ssl, out, size > INT_MAX ? INT_MAX : (int)size);

@@ -54,12 +54,13 @@ class Tallyd:
     def start(self):
         self.process = subprocess.Popen(
             [TALLYD, "--data", self.data, "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"] +
+            ([] if "--pg" in self.args else ["--pg", "127.0.0.1:0"]) +
             self.args, stdout=subprocess.PIPE, stderr=open(self.log, "ab"), text=True,
             env=self.env)
         line = self.process.stdout.readline()
-        m = re.match(r"tallyd ready: grpc=(\S+) http=(\S+) data=(.*)$", line)
+        m = re.match(r"tallyd ready: grpc=(\S+) http=(\S+)(?: pg=(\S+))? data=(.*)$", line)
         assert m, "not ready: %r; %s" % (line, open(self.log).read()[-2000:])
-        self.grpc, self.http = m.group(1), m.group(2)
+        self.grpc, self.http, self.pg = m.group(1), m.group(2), m.group(3)
 
     def channel(self, **options):
         return grpc.insecure_channel(self.grpc, options=list(options.items()))

@@ -647,11 +647,11 @@ def settings():
             f.write("nonsense = 1\n")
         r = tallyd("--config", ini, "--check-config")
         assert r.returncode == 2 and "line 5" in r.stderr and "nonsense" in r.stderr, r
-    for args in [("--pg", "127.0.0.1:5432", "--data", "x"), ("--data", "x", "--memory", "many"),
+    for args in [("--pg", "nonsense", "--data", os.path.join(harness.BUILD, "e2e", "never")),
+                 ("--data", "x", "--memory", "many"),
                  ("--nothing",), (), ("--data", "x", "--tls-cert", "c")]:
         r = tallyd(*args)
         assert r.returncode == 2 and r.stderr.startswith("tallyd: "), (args, r)
-    assert "not built yet" in tallyd("--pg", "127.0.0.1:5432", "--data", "x").stderr
     r = tallyd("--data", os.path.join(harness.BUILD, "e2e", "never"), "--grpc", "0.0.0.0:0")
     assert r.returncode == 2 and "--insecure" in r.stderr, r
     assert tallyd("--help").returncode == 0 and tallyd("--version").returncode == 0

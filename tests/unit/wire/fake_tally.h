@@ -69,6 +69,15 @@ enum tl_code tally_append(struct tally *db, const struct tally_batch *batch,
     return TL_OK;
 }
 
+enum tl_code tally_append_wait(struct tally *db, const struct tally_batch *batch, uint32_t *refused,
+                               struct tl_status *st)
+{
+    (void)db;
+    (void)batch;
+    (void)refused;
+    return TL_FAIL(st, TL_UNSUPPORTED, "the fake stores nothing");
+}
+
 struct tally_statement {
     struct tl_plan plan;
     struct tl_output_column outputs[3];
@@ -126,6 +135,33 @@ enum tl_code tally_bind(struct tally_statement *statement, const struct tl_vecto
     fake_db.cursors_open++;
     *out = c;
     return TL_OK;
+}
+
+enum tl_code tally_bind_at(struct tally_statement *statement, const struct tl_vector *params,
+                           uint32_t param_count, struct tally_snapshot *snapshot,
+                           struct tally_cursor **out, struct tl_status *st)
+{
+    (void)snapshot;
+    return tally_bind(statement, params, param_count, out, st);
+}
+
+enum tl_code tally_snapshot_open(struct tally *db, struct tally_snapshot **out,
+                                 struct tl_status *st)
+{
+    (void)db;
+    (void)out;
+    return TL_FAIL(st, TL_UNSUPPORTED, "no snapshots");
+}
+
+void tally_snapshot_close(struct tally_snapshot *snapshot)
+{
+    (void)snapshot;
+}
+
+enum tl_code tally_split(struct tl_slice sql, struct tl_arena *arena, struct tl_utility **out,
+                         uint32_t *out_count, struct tl_status *st)
+{
+    return tl_utility_split(sql, arena, out, out_count, st);
 }
 
 enum tl_code tally_step(struct tally_cursor *c, struct tl_chunk *out, struct tl_status *st)
