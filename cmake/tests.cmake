@@ -76,11 +76,12 @@ endif()
 
 # End to end: real clients of other languages against a real tallyd of this build.
 foreach(e2e IN ITEMS "grpcio:/usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/e2e/test_grpcio.py"
+                     "postgres:/usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/e2e/test_postgres.py"
                      "tokens:/usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/e2e/test_tokens.py"
                      "kill:/usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/e2e/test_kill.py"
                      "grpcjs:${CMAKE_SOURCE_DIR}/tests/e2e/run_grpcjs")
     string(REGEX MATCH "^[a-z]+" name ${e2e})
-    if(TALLY_ASAN AND NOT name STREQUAL grpcio)
+    if(TALLY_ASAN AND NOT name MATCHES "^(grpcio|postgres)$")
         continue()
     endif()
     string(REGEX REPLACE "^[a-z]+:" "" command ${e2e})

@@ -447,7 +447,7 @@ static void on_timer(uv_timer_t *timer)
         return;
     }
     if (conn->write_waiting) {
-        size_t left = uv_stream_get_write_queue_size((uv_stream_t *)&conn->tcp);
+        size_t left = uv_stream_get_write_queue_size(&conn->socket.stream);
         if (left < conn->write_left) { /* the client takes some, if slowly */
             conn->write_ms = now;
             conn->write_left = left;

@@ -109,7 +109,7 @@ static bool read_values(struct tl_pg *s, struct tl_pg_reader *r, struct tl_pg_va
         }
         uint32_t f = format_count == 1 ? 0 : i;
         uint16_t format =
-            f < format_count ? (uint16_t)(formats.data[2 * f] << 8 | formats.data[2 * f + 1]) : 0;
+            (uint16_t)(f < format_count ? formats.data[2 * f] << 8 | formats.data[2 * f + 1] : 0);
         if (!formats_are_known(s, &format, 1))
             return false;
         values[i].binary = format == 1;
