@@ -11,6 +11,8 @@
  *
  * One enumeration is known to differ: libpg_query puts LIMIT_OPTION_DEFAULT first.
  */
+#include "query/parse.h"
+
 #include "query/parse_int.h"
 
 /* From pg_query.h, which cannot be included beside postgres.h (both say PG_VERSION). */

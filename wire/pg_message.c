@@ -29,7 +29,7 @@ uint8_t tl_pg_read_u8(struct tl_pg_reader *r)
 uint16_t tl_pg_read_u16(struct tl_pg_reader *r)
 {
     struct tl_slice s = tl_pg_read_bytes(r, 2);
-    return s.size ? (uint16_t)(s.data[0] << 8 | s.data[1]) : 0;
+    return (uint16_t)(s.size ? s.data[0] << 8 | s.data[1] : 0);
 }
 
 uint32_t tl_pg_read_u32(struct tl_pg_reader *r)

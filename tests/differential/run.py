@@ -76,7 +76,7 @@ def same(a, b):
 def sort_key(row):
     """Whole numbers exactly; others to the digits that both sides have."""
     return [(v is None, "" if number(v) else str(v),
-             0 if not number(v) else v if whole(v) else float("%.8e" % v)) for v in row]
+             0 if not number(v) else v if whole(v) else float("%.12e" % v)) for v in row]
 
 
 def whole(v):
