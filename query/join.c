@@ -1105,7 +1105,7 @@ static enum tl_code mark_join(struct planner *p, struct tl_expr **e, struct inpu
         return TL_OK;
     struct pairs pairs = {0};
     struct input right = {0}, joined;
-    bool ok;
+    bool ok = false;
     enum tl_code rc = new_pairs(b, 1, &pairs);
     if (!rc)
         rc = test_pairs(b, s, *e, &pairs, &ok);

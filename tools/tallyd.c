@@ -126,7 +126,6 @@ static int serve(struct context *context, const struct tallyd_config *c, struct 
         tally_close(db);
         return EXIT_FAILED;
     }
-    tell_who_comes_in(context, principals);
     struct tl_server_options options = {
         .db = db,
         .principals = principals,
@@ -152,6 +151,7 @@ static int serve(struct context *context, const struct tallyd_config *c, struct 
         tl_principals_close(principals);
         return rc == TL_INVALID || rc == TL_UNSUPPORTED ? EXIT_USAGE : EXIT_FAILED;
     }
+    tell_who_comes_in(context, principals);
     printf("tallyd ready:");
     if (options.grpc)
         printf(" grpc=%s", tl_server_address(server, TL_DOOR_GRPC));
