@@ -140,7 +140,7 @@ const struct tl_io_vtable *tl__posix_vtable(void);
 /* ---- descriptors of DIRECT files (io_files.c); any thread ---- */
 int tl__posix_hold(struct tl_file *file); /* an errno, or 0 */
 void tl__posix_release(struct tl_file *file);
-void tl__posix_bound_files(struct tl_io *io, uint32_t open_max);
+void tl__posix_bound_files(struct tl_io *base, uint32_t open_max);
 void tl__posix_file_opened(struct tl_file *file);  /* its descriptor counts from now on */
 void tl__posix_file_closing(struct tl_file *file); /* and no more */
 /* A read may use the descriptor of its file until tl__read_release. False: it holds none, and

@@ -159,6 +159,8 @@ static enum tl_code fill(struct load *l, struct party *p, struct tl_load_conn *c
 static enum tl_code send_due(struct load *l, uint64_t now, struct tl_status *st)
 {
     struct party *p = &l->small;
+    if (p->count == 0)
+        return TL_OK;
     double step = 1e9 / (double)l->rate;
     uint64_t first = p->next;
     enum tl_code rc = TL_OK;
