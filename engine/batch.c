@@ -26,6 +26,39 @@ enum {
 
 enum { ROWS_MAX = TL_BATCH_ROWS_MAX };
 
+bool tl__next_field_slow(struct tl_reader *r, struct tl__field *f)
+{
+    if (r->failed || tl_reader_left(r) == 0)
+        return false;
+    uint64_t tag = tl_read_varint(r);
+    if (r->failed || tag >> 3 == 0 || tag >> 3 > UINT32_MAX) {
+        r->failed = true;
+        return false;
+    }
+    f->number = (uint32_t)(tag >> 3);
+    f->wire = (uint32_t)(tag & 7);
+    switch (f->wire) {
+    case WIRE_VARINT:
+        f->value = tl_read_varint(r);
+        break;
+    case WIRE_FIXED64:
+        f->value = tl_read_u64(r);
+        break;
+    case WIRE_BYTES: {
+        uint64_t size = tl_read_varint(r);
+        if (r->failed || size > tl_reader_left(r)) {
+            r->failed = true;
+            return false;
+        }
+        f->bytes = tl_read_bytes(r, (size_t)size);
+        break;
+    }
+    default:
+        r->failed = true;
+    }
+    return !r->failed;
+}
+
 enum tl_code tl_batch_table(struct tl_slice body, struct tl_slice *name, struct tl_status *st)
 {
     struct tl_reader r = tl_reader_of(body);
@@ -509,14 +542,28 @@ static bool any_numbers(const struct numbers *n)
     return n->pieces > 0 || n->loose > 0;
 }
 
+/* Columns mostly come in the table's order: the one after the last is looked at first. */
+static int32_t find_column(const struct tl_table *t, struct tl_slice name, uint32_t *next)
+{
+    uint32_t count = t->info.column_count;
+    for (uint32_t k = 0, i = *next; k < count; k++, i++) {
+        i = i < count ? i : 0;
+        if (tl_slice_eq(tl_slice_str(t->info.columns[i].name), name)) {
+            *next = i + 1;
+            return (int32_t)i;
+        }
+    }
+    return -1;
+}
+
 static enum tl_code decode_column(struct tl_slice message, const struct tl_table *table,
-                                  uint32_t rows, struct tl_arena *arena,
+                                  uint32_t rows, uint32_t *next, struct tl_arena *arena,
                                   struct tl_batch_column *columns, struct tl_status *st)
 {
     struct column_fields f;
     if (scan_column(message, &f, st))
         return st->code;
-    int32_t index = tl_table_column(table, f.name);
+    int32_t index = find_column(table, f.name, next);
     if (index < 0) {
         TL_FAIL(st, TL_INVALID, "table %s has no column \"%.*s\"", table->info.name,
                 (int)(f.name.size > 64 ? 64 : f.name.size),
@@ -593,10 +640,11 @@ enum tl_code tl_batch_decode(struct tl_slice body, const struct tl_table *table,
         tl_arena_calloc(arena, table->info.column_count, sizeof(*columns), st);
     if (!columns)
         return st->code;
+    uint32_t next = 0;
     r = tl_reader_of(body);
     while (tl__next_field(&r, &f))
         if (f.number == BATCH_COLUMNS &&
-            decode_column(f.bytes, table, (uint32_t)rows, arena, columns, st))
+            decode_column(f.bytes, table, (uint32_t)rows, &next, arena, columns, st))
             return st->code;
     *out = (struct tl_batch){.table = table, .rows = (uint32_t)rows, .columns = columns};
     return TL_OK;

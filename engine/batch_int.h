@@ -18,37 +18,37 @@ struct tl__field {
     struct tl_slice bytes;
 };
 
+/* Any field at all. */
+bool tl__next_field_slow(struct tl_reader *r, struct tl__field *f);
+
+/* Most fields of small batches are a tag of one byte and a value or size of one or two. */
 static inline bool tl__next_field(struct tl_reader *r, struct tl__field *f)
 {
-    if (r->failed || tl_reader_left(r) == 0)
-        return false;
-    uint64_t tag = tl_read_varint(r);
-    if (r->failed || tag >> 3 == 0 || tag >> 3 > UINT32_MAX) {
-        r->failed = true;
-        return false;
+    const uint8_t *p = r->next;
+    size_t left = r->failed ? 0 : (size_t)(r->end - p);
+    if (left < 3 || p[0] >= 0x80 || p[0] < 8)
+        return tl__next_field_slow(r, f);
+    uint32_t wire = p[0] & 7;
+    uint32_t value = p[1];
+    size_t head = 2;
+    if (value >= 0x80) {
+        if (p[2] >= 0x80 || p[2] == 0)
+            return tl__next_field_slow(r, f);
+        value = (value & 0x7f) | (uint32_t)p[2] << 7;
+        head = 3;
     }
-    f->number = (uint32_t)(tag >> 3);
-    f->wire = (uint32_t)(tag & 7);
-    switch (f->wire) {
-    case WIRE_VARINT:
-        f->value = tl_read_varint(r);
-        break;
-    case WIRE_FIXED64:
-        f->value = tl_read_u64(r);
-        break;
-    case WIRE_BYTES: {
-        uint64_t size = tl_read_varint(r);
-        if (r->failed || size > tl_reader_left(r)) {
-            r->failed = true;
-            return false;
-        }
-        f->bytes = tl_read_bytes(r, (size_t)size);
-        break;
+    if (wire == WIRE_BYTES && value <= left - head) {
+        f->bytes = tl_slice_of(p + head, value);
+        r->next = p + head + value;
+    } else if (wire == WIRE_VARINT) {
+        f->value = value;
+        r->next = p + head;
+    } else {
+        return tl__next_field_slow(r, f);
     }
-    default:
-        r->failed = true;
-    }
-    return !r->failed;
+    f->number = p[0] >> 3;
+    f->wire = wire;
+    return true;
 }
 
 #endif

@@ -3,9 +3,11 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "engine/batch_join.h"
 #include "engine/rollup.h"
 
 enum { BATCH_RECORD_VERSION = 1, FLAG_IMPORT = 1 };
+enum { JOIN_BATCHES_MAX = 1024 };
 enum { SEAL_EDITS_BYTES_MAX = 30 << 20 };
 
 /* u8 version, u8 flags, u32 table, u32 schema version, u32 program version, i64 received_at,
@@ -140,46 +142,162 @@ bool tl_state_has_room(const struct tl_state *s, uint32_t table_id, uint32_t row
     return !m || tl_memtable_has_room(m, rows);
 }
 
-enum tl_code tl_state_apply_batch(struct tl_state *s, const struct tl_record_batch *r,
-                                  struct tl_batch *batch, uint64_t position,
-                                  struct tl_arena *scratch, struct tl_status *st)
+/* Counts a batch in; *program is what its rows pass. */
+static enum tl_code note_batch(struct tl_state *s, const struct tl_state_batch *b,
+                               const struct tl_program **program, struct tl_status *st)
 {
-    if (r->refused_count > batch->rows ||
-        (r->refused_count > 0 && r->refused[r->refused_count - 1].row >= batch->rows))
+    const struct tl_record_batch *r = b->record;
+    uint32_t rows = b->batch->rows;
+    if (r->refused_count > rows ||
+        (r->refused_count > 0 && r->refused[r->refused_count - 1].row >= rows))
         return TL_FAIL(st, TL_CORRUPT, "a batch record refuses rows that it does not have");
-    const struct tl_program *program = tl_program_find(r->program_version);
-    if (!program)
+    *program = tl_program_find(r->program_version);
+    if (!*program)
         return TL_FAIL(st, TL_CORRUPT, "a batch record names program %u, which is not known",
                        r->program_version);
-    if (tl_program_run(program, batch, scratch, st))
-        return st->code;
     if (r->received_at_us > s->log_time_us)
         s->log_time_us = r->received_at_us;
-    s->position = position;
+    s->position = b->position;
     s->batches++;
-    s->rows += batch->rows - r->refused_count;
+    s->rows += rows - r->refused_count;
     s->refused += r->refused_count;
-    if (batch->rows == r->refused_count)
+    return TL_OK;
+}
+
+/* The rows of a batch but those left out enter the memtable of its table. *left_out grows by the
+ * events that are stored already. */
+static enum tl_code apply_rows(struct tl_state *s, const struct tl_program *program,
+                               struct tl_batch *batch, const struct tl_refused **left_out,
+                               uint32_t *left_out_count, uint64_t position, int64_t received_at_us,
+                               struct tl_arena *scratch, struct tl_status *st)
+{
+    if (tl_program_run(program, batch, scratch, st))
+        return st->code;
+    if (batch->rows == *left_out_count)
         return TL_OK;
     struct tl_memtable *m = NULL;
     if (active_get(s, batch->table, &m, st))
         return st->code;
-    const struct tl_refused *left_out = r->refused;
-    uint32_t left_out_count = r->refused_count;
     if (tl_event_ids_has(batch)) {
+        uint32_t refused_count = *left_out_count;
         struct tl_version *version = tl_current_acquire(s->current);
-        TL_IGNORE(tl_event_ids_filter(s->ids, m, version, batch, r->refused, r->refused_count,
-                                      scratch, &left_out, &left_out_count, st));
+        TL_IGNORE(tl_event_ids_filter(s->ids, m, version, batch, *left_out, refused_count, scratch,
+                                      left_out, left_out_count, st));
         tl_version_unref(version);
         if (st->code)
             return st->code;
-        batch->duplicates = left_out_count - r->refused_count;
-        s->rows -= batch->duplicates;
-        if (batch->rows == left_out_count)
+        s->rows -= *left_out_count - refused_count;
+        if (batch->rows == *left_out_count)
             return TL_OK;
     }
-    return tl_memtable_apply(m, batch, left_out, left_out_count, position, r->received_at_us,
+    return tl_memtable_apply(m, batch, *left_out, *left_out_count, position, received_at_us,
                              scratch, st);
+}
+
+static enum tl_code apply_one(struct tl_state *s, const struct tl_state_batch *b,
+                              const struct tl_program *program, struct tl_arena *scratch,
+                              struct tl_status *st)
+{
+    const struct tl_record_batch *r = b->record;
+    const struct tl_refused *left_out = r->refused;
+    uint32_t count = r->refused_count;
+    if (apply_rows(s, program, b->batch, &left_out, &count, b->position, r->received_at_us, scratch,
+                   st))
+        return st->code;
+    b->batch->duplicates = count - r->refused_count;
+    return TL_OK;
+}
+
+enum tl_code tl_state_apply_batch(struct tl_state *s, const struct tl_record_batch *r,
+                                  struct tl_batch *batch, uint64_t position,
+                                  struct tl_arena *scratch, struct tl_status *st)
+{
+    const struct tl_state_batch b = {r, batch, position};
+    const struct tl_program *program;
+    if (note_batch(s, &b, &program, st))
+        return st->code;
+    return apply_one(s, &b, program, scratch, st);
+}
+
+/* How many batches from the first one on go in together. */
+static uint32_t joined_count(const struct tl_state_batch *b, uint32_t count)
+{
+    uint32_t rows = 0;
+    uint32_t n = 0;
+    for (; n < count && n < JOIN_BATCHES_MAX; n++) {
+        rows += b[n].batch->rows;
+        if (b[n].batch->rows > TL_JOIN_BATCH_ROWS_MAX || rows > TL_JOIN_ROWS_MAX ||
+            b[n].batch->table != b->batch->table ||
+            b[n].record->program_version != b->record->program_version)
+            break;
+    }
+    return n > 0 ? n : 1;
+}
+
+/* Tells each batch how many of its rows were stored already. */
+static void share_duplicates(const struct tl_state_batch *b, const struct tl_refused *left_out,
+                             uint32_t count)
+{
+    uint32_t first = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (left_out[i].reason != TL_ROW_DUPLICATE)
+            continue;
+        for (; left_out[i].row - first >= b->batch->rows; b++)
+            first += b->batch->rows;
+        b->batch->duplicates++;
+    }
+}
+
+/* At least two batches. *joined is false when there is no memory to join them. */
+static enum tl_code apply_joined(struct tl_state *s, const struct tl_state_batch *b, uint32_t count,
+                                 const struct tl_program *program, struct tl_arena *scratch,
+                                 bool *joined, struct tl_status *st)
+{
+    struct tl_batch_part parts[JOIN_BATCHES_MAX];
+    struct tl_status no_memory = TL_STATUS_INIT;
+    int64_t received_at_us = 0;
+    for (uint32_t i = count; i-- > 0;) {
+        const struct tl_record_batch *r = b[i].record;
+        parts[i] = (struct tl_batch_part){b[i].batch, r->refused, r->refused_count};
+        if (r->refused_count < b[i].batch->rows)
+            received_at_us = r->received_at_us;
+    }
+    struct tl_batch batch;
+    struct tl_refused *refused;
+    uint32_t left_out_count;
+    *joined = tl_batch_join(parts, count, scratch, &batch, &refused, &left_out_count,
+                            &no_memory) == TL_OK;
+    if (!*joined)
+        return TL_OK;
+    const struct tl_refused *left_out = refused;
+    uint32_t before = left_out_count;
+    if (apply_rows(s, program, &batch, &left_out, &left_out_count, b[count - 1].position,
+                   received_at_us, scratch, st))
+        return st->code;
+    if (left_out_count > before)
+        share_duplicates(b, left_out, left_out_count);
+    return TL_OK;
+}
+
+enum tl_code tl_state_apply_batches(struct tl_state *s, const struct tl_state_batch *batches,
+                                    uint32_t count, struct tl_arena *scratch, struct tl_status *st)
+{
+    for (uint32_t lo = 0; lo < count;) {
+        const struct tl_state_batch *b = batches + lo;
+        uint32_t n = joined_count(b, count - lo);
+        lo += n;
+        const struct tl_program *program = NULL;
+        for (uint32_t i = 0; i < n; i++)
+            if (note_batch(s, &b[i], &program, st))
+                return st->code;
+        bool joined = false;
+        if (n > 1 && apply_joined(s, b, n, program, scratch, &joined, st))
+            return st->code;
+        for (uint32_t i = 0; i < n && !joined; i++)
+            if (apply_one(s, &b[i], program, scratch, st))
+                return st->code;
+    }
+    return TL_OK;
 }
 
 enum tl_code tl_state_apply_table(struct tl_state *s, struct tl_slice record, uint64_t position,

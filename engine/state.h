@@ -97,6 +97,17 @@ void tl_state_deinit(struct tl_state *s);
 TL_CHECK enum tl_code tl_state_apply_batch(struct tl_state *s, const struct tl_record_batch *r,
                                            struct tl_batch *batch, uint64_t position,
                                            struct tl_arena *scratch, struct tl_status *st);
+/* The same of consecutive batches, of which the small ones go in together: their rows become
+ * visible with the last one's position. The rows, their order and the codes of their strings are
+ * what one by one gives. */
+struct tl_state_batch {
+    const struct tl_record_batch *record;
+    struct tl_batch *batch;
+    uint64_t position;
+};
+TL_CHECK enum tl_code tl_state_apply_batches(struct tl_state *s,
+                                             const struct tl_state_batch *batches, uint32_t count,
+                                             struct tl_arena *scratch, struct tl_status *st);
 TL_CHECK enum tl_code tl_state_apply_table(struct tl_state *s, struct tl_slice record,
                                            uint64_t position, struct tl_status *st);
 /* A view that was created or dropped. */

@@ -47,6 +47,7 @@ struct writer {
     struct group groups[2];
     struct group *open;      /* being gathered */
     struct group *in_flight; /* committed, not yet durable; or NULL */
+    struct tl_state_batch batches[GROUP_ITEMS_MAX]; /* of a group, while it is applied */
     bool want_seal;
     uint64_t looked_ns; /* at the cursors */
 };
@@ -536,12 +537,10 @@ static enum tl_code apply_item(struct writer *w, struct group *g, struct tl_item
                                struct tl_status *st)
 {
     struct tl_state *s = &w->db->state;
+    tl_assert(item->kind != TL_ITEM_BATCH);
     if (!item->stored)
         return TL_OK;
     switch (item->kind) {
-    case TL_ITEM_BATCH:
-        return tl_state_apply_batch(s, &item->record, &item->decoded, item->position, &g->arena,
-                                    st);
     case TL_ITEM_DDL:
         if (is_view(item->ddl))
             return tl_state_apply_view(s, item->payload, item->position, st);
@@ -558,6 +557,26 @@ static enum tl_code apply_item(struct writer *w, struct group *g, struct tl_item
         item->waiter->number = s->compact_seal;
         return TL_OK;
     }
+}
+
+/* Batches that follow each other are applied together. */
+static enum tl_code apply_group(struct writer *w, struct group *g, struct tl_status *st)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < g->count; i++) {
+        struct tl_item *item = g->items[i];
+        if (item->kind == TL_ITEM_BATCH) {
+            if (item->stored)
+                w->batches[n++] =
+                    (struct tl_state_batch){&item->record, &item->decoded, item->position};
+            continue;
+        }
+        if (tl_state_apply_batches(&w->db->state, w->batches, n, &g->arena, st) ||
+            apply_item(w, g, item, st))
+            return st->code;
+        n = 0;
+    }
+    return tl_state_apply_batches(&w->db->state, w->batches, n, &g->arena, st);
 }
 
 enum tl_code tl_writer_publish_version(struct tally *db, struct tl_status *st)
@@ -641,11 +660,10 @@ static void commit_open(struct writer *w)
         fail_group(w, g, &st);
         return;
     }
-    for (uint32_t i = 0; i < g->count && st.code == TL_OK; i++)
-        if (apply_item(w, g, g->items[i], &st)) {
-            tl_status_wrap(&st, "applying a record");
-            tl_db_poison(db, &st);
-        }
+    if (apply_group(w, g, &st)) {
+        tl_status_wrap(&st, "applying a record");
+        tl_db_poison(db, &st);
+    }
     w->in_flight = g;
     w->open = g == &w->groups[0] ? &w->groups[1] : &w->groups[0];
 }

@@ -38,7 +38,9 @@ struct tl__log_squeeze {
     const struct tl_clock *clock; /* NULL: nothing is measured, and auto means off */
     void *context;                /* zstd's; made at the first use */
     double fixed_ns;              /* of a small commit; 0: unknown */
-    double disk_ns;               /* per byte of a large one; 0: unknown */
+    double disk_ns;               /* per byte of a large one, the least of some; 0: unknown */
+    double least_ns;              /* of the last least_count ones */
+    uint32_t least_count;
     double zstd_ns;               /* per byte; 0: unknown */
     double ratio;                 /* size after over size before */
     uint32_t until_probe;         /* groups */

@@ -65,6 +65,12 @@ static void it_pays_on_slow_disks_alone(void **state)
     for (int i = 0; i < 40; i++)
         tl__log_squeeze_note(&s, 1 << 20, 100000 + (1 << 20) * 8);
     assert_true(tl__log_squeeze_wanted(&s, records(SIZE)));
+    /* One that was quick says that the others waited for something else than the disk. */
+    tl__log_squeeze_note(&s, 1 << 20, 100000 + (1 << 20) / 4);
+    assert_false(tl__log_squeeze_wanted(&s, records(SIZE)));
+    for (int i = 0; i < 40; i++)
+        tl__log_squeeze_note(&s, 1 << 20, 100000 + (1 << 20) * 8);
+    assert_true(tl__log_squeeze_wanted(&s, records(SIZE)));
     assert_false(tl__log_squeeze_wanted(&s, records(1000))); /* too small to matter */
     assert_true(tl__log_squeeze_wanted(&s, records(SIZE)));
     /* Between the two thresholds it stays what it is. */
