@@ -265,8 +265,8 @@ static enum tl_code apply_joined(struct tl_state *s, const struct tl_state_batch
     struct tl_batch batch;
     struct tl_refused *refused;
     uint32_t left_out_count;
-    *joined = tl_batch_join(parts, count, scratch, &batch, &refused, &left_out_count,
-                            &no_memory) == TL_OK;
+    *joined = tl_batch_join(parts, count, scratch, &batch, &refused, &left_out_count, &no_memory) ==
+              TL_OK;
     if (!*joined)
         return TL_OK;
     const struct tl_refused *left_out = refused;

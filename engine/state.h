@@ -98,8 +98,7 @@ TL_CHECK enum tl_code tl_state_apply_batch(struct tl_state *s, const struct tl_r
                                            struct tl_batch *batch, uint64_t position,
                                            struct tl_arena *scratch, struct tl_status *st);
 /* The same of consecutive batches, of which the small ones go in together: their rows become
- * visible with the last one's position. The rows, their order and the codes of their strings are
- * what one by one gives. */
+ * visible with the last one's position. The rows and their order are what one by one gives. */
 struct tl_state_batch {
     const struct tl_record_batch *record;
     struct tl_batch *batch;

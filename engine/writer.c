@@ -45,8 +45,8 @@ struct group {
 struct writer {
     struct tally *db;
     struct group groups[2];
-    struct group *open;      /* being gathered */
-    struct group *in_flight; /* committed, not yet durable; or NULL */
+    struct group *open;                             /* being gathered */
+    struct group *in_flight;                        /* committed, not yet durable; or NULL */
     struct tl_state_batch batches[GROUP_ITEMS_MAX]; /* of a group, while it is applied */
     bool want_seal;
     uint64_t looked_ns; /* at the cursors */

@@ -41,10 +41,10 @@ struct tl__log_squeeze {
     double disk_ns;               /* per byte of a large one, the least of some; 0: unknown */
     double least_ns;              /* of the last least_count ones */
     uint32_t least_count;
-    double zstd_ns;               /* per byte; 0: unknown */
-    double ratio;                 /* size after over size before */
-    uint32_t until_probe;         /* groups */
-    bool on;                      /* auto: it pays at present */
+    double zstd_ns;       /* per byte; 0: unknown */
+    double ratio;         /* size after over size before */
+    uint32_t until_probe; /* groups */
+    bool on;              /* auto: it pays at present */
 };
 
 void tl__log_squeeze_init(struct tl__log_squeeze *s, enum tl_log_compression mode,
