@@ -45,8 +45,11 @@ struct group {
 struct writer {
     struct tally *db;
     struct group groups[2];
-    struct group *open;                             /* being gathered */
-    struct group *in_flight;                        /* committed, not yet durable; or NULL */
+    struct group *open;      /* being gathered */
+    struct group *in_flight; /* committed, not yet durable; or NULL */
+    struct tl_item *taken;   /* off the queue, in no group yet */
+    uint32_t done_count;     /* that left `taken`, and are still counted as queued */
+    uint64_t done_bytes;
     struct tl_state_batch batches[GROUP_ITEMS_MAX]; /* of a group, while it is applied */
     bool want_seal;
     uint64_t looked_ns; /* at the cursors */
@@ -269,37 +272,44 @@ static void fail_group(struct writer *w, struct group *g, const struct tl_status
 
 /* ---- gathering ---- */
 
-/* Takes the next submission; waits when `wait` is set, until there is one, it is time to look at
- * the age of the memtables, or the database closes. */
-static struct tl_item *take_item(struct writer *w, bool wait)
+/* Takes all that was submitted, when nothing is left of the last time; waits when `wait` is set,
+ * until there is something, it is time to look at the age of the memtables, or the database closes.
+ */
+static void take_items(struct writer *w, bool wait)
 {
     struct tally *db = w->db;
     pthread_mutex_lock(&db->queue_lock);
-    if (wait && !db->queue_head && !atomic_load_explicit(&db->closing, memory_order_relaxed))
-        tl_thread_wait(&db->queue_changed, &db->queue_lock, 1000);
-    struct tl_item *item = db->queue_head;
-    if (item) {
-        db->queue_head = item->next;
-        if (!db->queue_head)
-            db->queue_tail = NULL;
-        item->next = NULL;
-        db->queue_count--;
-        db->queue_bytes -= item->batch.body.size;
+    db->queue_count -= w->done_count;
+    db->queue_bytes -= w->done_bytes;
+    w->done_count = 0;
+    w->done_bytes = 0;
+    if (!w->taken) {
+        if (wait && !db->queue_head && !atomic_load_explicit(&db->closing, memory_order_relaxed))
+            tl_thread_wait(&db->queue_changed, &db->queue_lock, 1000);
+        w->taken = db->queue_head;
+        db->queue_head = db->queue_tail = NULL;
     }
     pthread_mutex_unlock(&db->queue_lock);
+}
+
+static struct tl_item *next_item(struct writer *w)
+{
+    struct tl_item *item = w->taken;
+    if (item) {
+        w->taken = item->next;
+        item->next = NULL;
+        w->done_count++;
+        w->done_bytes += item->batch.body.size;
+    }
     return item;
 }
 
-static void put_back(struct tally *db, struct tl_item *item)
+static void put_back(struct writer *w, struct tl_item *item)
 {
-    pthread_mutex_lock(&db->queue_lock);
-    item->next = db->queue_head;
-    db->queue_head = item;
-    if (!db->queue_tail)
-        db->queue_tail = item;
-    db->queue_count++;
-    db->queue_bytes += item->batch.body.size;
-    pthread_mutex_unlock(&db->queue_lock);
+    item->next = w->taken;
+    w->taken = item;
+    w->done_count--;
+    w->done_bytes -= item->batch.body.size;
 }
 
 /* Decodes and judges a batch and appends its record. A failure is the batch's own (in
@@ -482,10 +492,13 @@ static void gather_number(struct writer *w, struct group *g, struct tl_item *ite
     TL_IGNORE(append_control(w, g, item, type, tl_slice_of(bytes, 8)));
 }
 
-/* Everything that waits joins the group, up to its limits. A seal closes it. */
+/* Everything that waits at this moment joins the group, up to its limits. What comes meanwhile is
+ * the next one's: who sends as fast as we gather would keep the first of them waiting until the
+ * group is full. A seal closes it. */
 static void gather(struct writer *w, struct group *g, bool wait)
 {
     struct tally *db = w->db;
+    take_items(w, wait && !w->want_seal);
     while (g->count < GROUP_ITEMS_MAX && g->body_bytes < GROUP_BODY_BYTES_MAX) {
         struct tl_item *item;
         if (w->want_seal) {
@@ -496,7 +509,7 @@ static void gather(struct writer *w, struct group *g, bool wait)
             item->kind = TL_ITEM_SEAL;
             w->want_seal = false;
         } else {
-            item = take_item(w, wait && g->count == 0);
+            item = next_item(w);
         }
         if (!item)
             return;
@@ -519,7 +532,7 @@ static void gather(struct writer *w, struct group *g, bool wait)
             break;
         }
         if (again) {
-            put_back(db, item);
+            put_back(w, item);
             if (g->count > 0 || w->want_seal)
                 return;
             continue;
@@ -784,7 +797,7 @@ void tl_writer_main(void *arg)
                 fail_group(w, w->open, &db->poison);
             else
                 commit_open(w);
-        } else if (closing && !w->in_flight) {
+        } else if (closing && !w->in_flight && !w->taken) {
             break;
         }
     }
