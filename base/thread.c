@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -23,6 +24,8 @@
 #include "base/assert.h"
 
 /* ---- threads ---- */
+
+enum { PROMPT_SLICE_NS = 300000 };
 
 struct start {
     void (*fn)(void *arg);
@@ -100,6 +103,24 @@ void tl_thread_stand_back(int steps)
     int now = getpriority(PRIO_PROCESS, self);
     if (errno == 0)
         (void)setpriority(PRIO_PROCESS, self, now + steps);
+}
+
+/* As the kernel has it since 3.14; the C library of today knows nothing of it. */
+struct scheduling {
+    uint32_t size, policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t runtime_ns, deadline_ns, period_ns;
+};
+
+void tl_thread_be_prompt(void)
+{
+    struct scheduling s = {.size = sizeof(s)};
+    if (syscall(SYS_sched_getattr, 0, &s, sizeof(s), 0) != 0 || s.policy != SCHED_OTHER)
+        return;
+    s.runtime_ns = PROMPT_SLICE_NS;
+    (void)syscall(SYS_sched_setattr, 0, &s, 0);
 }
 
 bool tl_thread_wait(pthread_cond_t *changed, pthread_mutex_t *lock, uint32_t timeout_ms)

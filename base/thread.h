@@ -36,6 +36,10 @@ void tl_thread_join(struct tl_thread *t);
 /* Lets other threads of the machine go before the calling one, by so many steps of nice(1): where
  * processors are short, work that can wait does. Never undone. */
 void tl_thread_stand_back(int steps);
+/* The calling thread works in short pieces that somebody waits for: where the system knows of such
+ * threads (Linux 6.12), it wakes up before those that compute, and gets no more of the processor
+ * for it. Elsewhere nothing changes. */
+void tl_thread_be_prompt(void);
 /* Processors that this process may use; at least 1. */
 uint32_t tl_thread_cpu_count(void);
 /* Waits on a condition for at most that long; false when the time is up. The lock is held before

@@ -774,6 +774,7 @@ void tl_writer_main(void *arg)
     struct writer *w = calloc(1, sizeof(*w));
     tl_assert(w != NULL); /* at start, before anything was promised */
     w->db = db;
+    tl_thread_be_prompt();
     for (int i = 0; i < 2; i++)
         tl_arena_init(&w->groups[i].arena, &db->ingest, GROUP_ARENA_CHUNK);
     w->open = &w->groups[0];

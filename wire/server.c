@@ -380,6 +380,7 @@ const char *tl_server_address(const struct tl_server *server, enum tl_server_doo
 
 void tl_server_run(struct tl_server *server)
 {
+    tl_thread_be_prompt();
     (void)uv_run(&server->loop, UV_RUN_DEFAULT);
     tl_assert(server->stopped);
     /* What still runs is finished; its mails wait in the box. */
