@@ -113,6 +113,7 @@ struct tally_ack {
     bool duplicate;          /* this (producer, sequence) was stored before: nothing was added */
     uint32_t told;           /* refusals with their reasons, the first ones */
     const struct tally_refusal *refusals;
+    bool more; /* another one to the same function follows at once, on the same thread */
 };
 
 typedef void tally_append_done(void *arg, const struct tally_ack *ack);

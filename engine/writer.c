@@ -50,6 +50,7 @@ struct writer {
     struct tl_item *taken;   /* off the queue, in no group yet */
     uint32_t done_count;     /* that left `taken`, and are still counted as queued */
     uint64_t done_bytes;
+    uint64_t trim_to;                               /* a position; 0: nothing is left to trim */
     struct tl_state_batch batches[GROUP_ITEMS_MAX]; /* of a group, while it is applied */
     bool want_seal;
     uint64_t looked_ns; /* at the cursors */
@@ -203,13 +204,14 @@ enum tl_code tl_submit_and_wait(struct tally *db, struct tl_item *item, struct t
 
 /* ---- completion ---- */
 
-static void finish_batch(struct tally *db, struct tl_item *item)
+static void finish_batch(struct tally *db, struct tl_item *item, uint64_t now_ns, bool more)
 {
     struct tally_refusal told[TALLY_REFUSALS_TOLD_MAX];
     struct tally_ack ack = {.code = item->st.code,
                             .text = item->st.text,
                             .position = item->position,
-                            .duplicate = item->seen};
+                            .duplicate = item->seen,
+                            .more = more};
     if (item->stored && item->st.code == TL_OK) {
         const struct tl_record_batch *r = &item->record;
         ack.refused = r->refused_count;
@@ -235,21 +237,31 @@ static void finish_batch(struct tally *db, struct tl_item *item)
     } else {
         atomic_fetch_add_explicit(&db->counters.failed_batches, 1, memory_order_relaxed);
     }
-    tl__histogram_add(&db->counters.append,
-                      (tl_clock_mono_ns(db->clock) - item->submitted_ns) / 1000);
+    tl__histogram_add(&db->counters.append, (now_ns - item->submitted_ns) / 1000);
     item->done(item->arg, &ack);
+}
+
+/* Does the next item's acknowledgement go where this one's does? Now and then it is said that it
+ * does not, so that whoever collects them does not wait for the last one of a large group. */
+static bool more_follow(const struct group *g, uint32_t i)
+{
+    enum { TOLD_TOGETHER = 64 };
+    return i + 1 < g->count && (i + 1) % TOLD_TOGETHER != 0 &&
+           g->items[i + 1]->kind == TL_ITEM_BATCH && g->items[i + 1]->done == g->items[i]->done;
 }
 
 static void finish_group(struct writer *w, struct group *g)
 {
+    uint64_t now_ns = tl_clock_mono_ns(w->db->clock);
     for (uint32_t i = 0; i < g->count; i++) {
         struct tl_item *item = g->items[i];
         if (item->kind == TL_ITEM_BATCH)
-            finish_batch(w->db, item);
+            finish_batch(w->db, item, now_ns, more_follow(g, i));
         else if (item->waiter) /* nobody waits for a seal of our own */
             waiter_finish(item->waiter, &item->st);
-        free(item);
     }
+    for (uint32_t i = 0; i < g->count; i++)
+        free(g->items[i]);
     g->count = 0;
     g->body_bytes = 0;
     g->rows = 0;
@@ -700,7 +712,7 @@ static bool must_pause(struct tally *db)
     pthread_mutex_lock(&db->version_lock);
     bool behind = too_far_behind(db);
     pthread_mutex_unlock(&db->version_lock);
-    return behind || atomic_load_explicit(&db->trim_to, memory_order_relaxed) > 0;
+    return behind;
 }
 
 static void hold_back(struct writer *w)
@@ -758,14 +770,21 @@ static void look_at_cursors(struct writer *w)
     tl_cursors_expire(w->db);
 }
 
-static void trim_log(struct tally *db)
+/* Takes one file off the log, if that is due: each costs a sync of the directory, beside which a
+ * commit is in flight. */
+static void trim_log(struct writer *w)
 {
+    struct tally *db = w->db;
     uint64_t to = atomic_exchange_explicit(&db->trim_to, 0, memory_order_acquire);
     struct tl_status st = TL_STATUS_INIT;
-    if (to > 0 && tl_log_trim(db->log, to, &st)) {
+    bool more = false;
+    w->trim_to = to > w->trim_to ? to : w->trim_to;
+    if (w->trim_to > 0 && tl_log_trim_step(db->log, w->trim_to, &more, &st)) {
         tl_status_wrap(&st, "trimming the log");
         tl_db_poison(db, &st);
     }
+    if (!more)
+        w->trim_to = 0;
 }
 
 void tl_writer_main(void *arg)
@@ -783,13 +802,12 @@ void tl_writer_main(void *arg)
             complete_in_flight(w);
         if (db->options.no_background)
             work_inline(w);
-        if (!w->in_flight) {
-            look_at_cursors(w);
-            trim_log(db);
+        look_at_cursors(w);
+        trim_log(w);
+        if (!w->in_flight)
             hold_back(w);
-        }
         look_at_memtables(w);
-        gather(w, w->open, !w->in_flight);
+        gather(w, w->open, !w->in_flight && w->trim_to == 0);
         bool closing = atomic_load_explicit(&db->closing, memory_order_acquire);
         if (w->in_flight)
             complete_in_flight(w);
@@ -802,6 +820,8 @@ void tl_writer_main(void *arg)
             break;
         }
     }
+    while (w->trim_to > 0)
+        trim_log(w);
     for (int i = 0; i < 2; i++)
         tl_arena_deinit(&w->groups[i].arena);
     free(w);

@@ -47,9 +47,18 @@ void tl_log_read_close(struct tl_log_reader *reader)
         reader->vtab->close(reader);
 }
 
+enum tl_code tl_log_trim_step(struct tl_log *log, uint64_t position, bool *more,
+                              struct tl_status *st)
+{
+    return log->vtab->trim(log, position, more, st);
+}
+
 enum tl_code tl_log_trim(struct tl_log *log, uint64_t position, struct tl_status *st)
 {
-    return log->vtab->trim(log, position, st);
+    bool more = true;
+    while (more && !tl_log_trim_step(log, position, &more, st))
+        ;
+    return st->code;
 }
 
 void tl_log_close(struct tl_log *log)

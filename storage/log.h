@@ -60,7 +60,7 @@ struct tl_log_vtable {
     enum tl_code (*commit_wait)(struct tl_log *log, uint64_t *durable, struct tl_status *st);
     enum tl_code (*read_open)(struct tl_log *log, uint64_t after, struct tl_log_reader **out,
                               struct tl_status *st);
-    enum tl_code (*trim)(struct tl_log *log, uint64_t position, struct tl_status *st);
+    enum tl_code (*trim)(struct tl_log *log, uint64_t position, bool *more, struct tl_status *st);
     void (*close)(struct tl_log *log);
 };
 
@@ -100,6 +100,10 @@ TL_CHECK enum tl_code tl_log_read_next(struct tl_log_reader *reader, struct tl_l
 void tl_log_read_close(struct tl_log_reader *reader); /* NULL is fine */
 /* Records up to `position` are needed no more. What says so (the manifest) is durable already. */
 TL_CHECK enum tl_code tl_log_trim(struct tl_log *log, uint64_t position, struct tl_status *st);
+/* The same a step at a time, for who cannot wait for all of it: *more says that another one is
+ * needed. Also while a commit is in flight. */
+TL_CHECK enum tl_code tl_log_trim_step(struct tl_log *log, uint64_t position, bool *more,
+                                       struct tl_status *st);
 /* Groups not committed are dropped; a commit in flight is waited for. NULL is fine. */
 void tl_log_close(struct tl_log *log);
 

@@ -499,7 +499,8 @@ static enum tl_code trim_oldest(struct local_log *log, struct tl_status *st)
     return TL_OK;
 }
 
-static enum tl_code local_trim(struct tl_log *base, uint64_t position, struct tl_status *st)
+static enum tl_code local_trim(struct tl_log *base, uint64_t position, bool *more,
+                               struct tl_status *st)
 {
     struct local_log *log = local_of(base);
     enum tl_code rc = check_poison(log, st);
@@ -509,11 +510,12 @@ static enum tl_code local_trim(struct tl_log *base, uint64_t position, struct tl
         return TL_FAIL(st, TL_INVALID,
                        "the log cannot be trimmed to %" PRIu64 ", durable is %" PRIu64, position,
                        log->durable);
-    while (log->file_count > 1 && log->files[1].first_position <= position + 1) { /* (5) */
+    if (log->file_count > 1 && log->files[1].first_position <= position + 1) { /* (5) */
         rc = trim_oldest(log, st);
         if (rc)
             return poison(log, st);
     }
+    *more = log->file_count > 1 && log->files[1].first_position <= position + 1;
     return TL_OK;
 }
 

@@ -343,13 +343,15 @@ static struct tl_method_metrics *metrics_of(struct tl_call *call)
 
 void tl_call_send(struct tl_call *call, struct tl_slice message)
 {
-    enum { CHUNK_BYTES = 4096 };
+    /* The first one small: most answers are short, and go before the next one comes. */
+    enum { CHUNK_FIRST_BYTES = 512, CHUNK_BYTES = 4096 };
     if (call->finished)
         return;
     size_t total = message.size + 5;
     struct tl_out_chunk *last = call->out_last;
     if (!last || last->capacity - last->size < total) {
-        size_t capacity = total < CHUNK_BYTES ? CHUNK_BYTES : total;
+        size_t least = last ? CHUNK_BYTES : CHUNK_FIRST_BYTES;
+        size_t capacity = total < least ? least : total;
         uint8_t *data = malloc(capacity);
         if (!data || !out_put(call, data, 0, capacity)) {
             free(data);

@@ -204,13 +204,42 @@ static void deliver_done(struct tl_mail *mail)
     tl_append_retry(server);
 }
 
+/* Acknowledgements that the engine tells one after the other go to the loop together: one lock and
+ * one wake-up. Of the engine's log thread, and empty between two groups. */
+static _Thread_local struct {
+    struct tl_mailbox *box;
+    struct tl_mail *first, *last;
+} told;
+
+static void post_told(void)
+{
+    if (told.first)
+        tl_mailbox_post_all(told.box, told.first, told.last);
+    told.first = NULL;
+}
+
+static void tell(struct tl_append *a, bool more)
+{
+    struct tl_mailbox *box = &a->server->mailbox;
+    if (told.first && told.box != box)
+        post_told();
+    told.box = box;
+    if (told.first)
+        told.last->next = &a->mail;
+    else
+        told.first = &a->mail;
+    told.last = &a->mail;
+    if (!more)
+        post_told();
+}
+
 /* On the engine's log thread. */
 static void on_engine_done(void *arg, const struct tally_ack *ack)
 {
     struct tl_append *a = arg;
     a->ack = *ack;
     a->ack.text = NULL;
-    if (ack->text) {
+    if (ack->code && ack->text) {
         snprintf(a->text, sizeof(a->text), "%s", ack->text);
         a->ack.text = a->text;
     }
@@ -223,7 +252,7 @@ static void on_engine_done(void *arg, const struct tally_ack *ack)
             a->ack.told = 0;
         a->ack.refusals = a->refusals;
     }
-    tl_mailbox_post(&a->server->mailbox, &a->mail);
+    tell(a, ack->more);
 }
 
 /* False: the engine has enough. */

@@ -20,15 +20,20 @@ enum tl_code tl_mailbox_init(struct tl_mailbox *m, uv_loop_t *loop, struct tl_st
 
 void tl_mailbox_post(struct tl_mailbox *m, struct tl_mail *mail)
 {
-    tl_assert(mail->deliver != NULL);
-    mail->next = NULL;
+    tl_mailbox_post_all(m, mail, mail);
+}
+
+void tl_mailbox_post_all(struct tl_mailbox *m, struct tl_mail *first, struct tl_mail *last)
+{
+    tl_assert(last->deliver != NULL);
+    last->next = NULL;
     pthread_mutex_lock(&m->lock);
     bool wake = !m->first && m->open;
     if (m->last)
-        m->last->next = mail;
+        m->last->next = first;
     else
-        m->first = mail;
-    m->last = mail;
+        m->first = first;
+    m->last = last;
     if (wake) /* under the lock: the handle cannot be closed in between */
         uv_async_send(&m->async);
     pthread_mutex_unlock(&m->lock);

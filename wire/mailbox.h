@@ -32,6 +32,8 @@ struct tl_mailbox {
 
 TL_CHECK enum tl_code tl_mailbox_init(struct tl_mailbox *m, uv_loop_t *loop, struct tl_status *st);
 void tl_mailbox_post(struct tl_mailbox *m, struct tl_mail *mail);
+/* The same of several, linked by `next` from `first` to `last`. */
+void tl_mailbox_post_all(struct tl_mailbox *m, struct tl_mail *first, struct tl_mail *last);
 /* Delivers what is there. */
 void tl_mailbox_drain(struct tl_mailbox *m);
 /* Ends the handle; the loop must run once more before it goes. */
