@@ -50,7 +50,7 @@ void tl_memtable_unref(struct tl_memtable *m)
             continue;
         tl_slab_tell_strings(m->slabs, m->table_id, c->id,
                              atomic_load_explicit(&d->count, memory_order_relaxed));
-        free(d->slots_base);
+        tl__slots_free(m, d);
     }
     for (uint32_t s = 0; s < m->shard_count; s++)
         free(m->shards[s].merchants);

@@ -39,7 +39,6 @@ struct dict {
     _Atomic uint32_t count; /* stored with release after the string is in place */
     struct tl_slice *_Atomic chunks[STRINGS_CHUNKS_MAX];
     uint64_t *slots; /* high half: hash; low half: code + 1; 0: free */
-    void *slots_base;
     uint32_t mask;
     uint32_t likely; /* slots that the strings of the memtable before would need */
 };
@@ -140,6 +139,8 @@ static inline struct tl_slice tl__dict_string(const struct dict *d, uint32_t cod
         atomic_load_explicit(&d->chunks[code / STRINGS_CHUNK], memory_order_acquire);
     return chunk[code % STRINGS_CHUNK];
 }
+
+void tl__slots_free(struct tl_memtable *m, struct dict *d);
 
 /* Entry i of a shard's ends: array k holds ENDS_FIRST << k of them. */
 static inline uint32_t tl__end_level(uint32_t i)

@@ -10,7 +10,6 @@
  * NULLs for those before; a batch that leaves a column out writes NULLs where a chunk exists.
  */
 #include <stdlib.h>
-#include <sys/mman.h>
 
 #include "base/assert.h"
 #include "base/hash.h"
@@ -88,19 +87,21 @@ static _Atomic(void *) *chunk_slot(struct tl_memtable *m, struct chunks *c, uint
 
 /* ---- strings ---- */
 
-/* Zeroed; *base is what is to be freed. Large tables ask for huge pages, since they are probed at
- * random: they begin where one can begin, and are not touched before the wish is told. */
-static uint64_t *slots_new(uint32_t count, void **base)
+/* Zeroed. Large tables come from the pool, since they are probed at random: they lie in huge
+ * pages, which were touched before where that could be. */
+static uint64_t *slots_new(struct tl_memtable *m, uint32_t count)
 {
     size_t size = (size_t)count * sizeof(uint64_t);
-    bool large = size >= TL_SLAB_BYTES;
-    uint8_t *p = calloc(1, size + (large ? TL_SLAB_BYTES : 0));
-    *base = p;
-    if (p && large) {
-        p += TL_SLAB_BYTES - ((uintptr_t)p & (TL_SLAB_BYTES - 1));
-        (void)madvise(p, size, MADV_HUGEPAGE);
-    }
-    return (uint64_t *)(void *)p;
+    return size >= TL_SLAB_BYTES ? tl_slab_table_take(m->slabs, size) : calloc(1, size);
+}
+
+void tl__slots_free(struct tl_memtable *m, struct dict *d)
+{
+    size_t size = ((size_t)d->mask + 1) * sizeof(*d->slots);
+    if (size >= TL_SLAB_BYTES)
+        tl_slab_table_give(m->slabs, d->slots, size);
+    else
+        free(d->slots);
 }
 
 static enum tl_code dict_new(struct tl_memtable *m, uint32_t column_id, struct dict **out,
@@ -109,7 +110,7 @@ static enum tl_code dict_new(struct tl_memtable *m, uint32_t column_id, struct d
     struct dict *d = take_zeroed(m, sizeof(*d), st);
     if (!d)
         return st->code;
-    d->slots = slots_new(256, &d->slots_base);
+    d->slots = slots_new(m, 256);
     if (!d->slots) {
         no_memory(256 * sizeof(*d->slots), st);
         return st->code;
@@ -129,8 +130,7 @@ static enum tl_code dict_grow(struct tl_memtable *m, struct dict *d, struct tl_s
     uint32_t capacity = (d->mask + 1) * 2;
     if (capacity < d->likely && d->likely / capacity <= LIKELY_STEP)
         capacity = d->likely; /* on the way there: in one step */
-    void *base;
-    uint64_t *slots = slots_new(capacity, &base);
+    uint64_t *slots = slots_new(m, capacity);
     if (!slots) {
         no_memory((size_t)capacity * sizeof(*slots), st);
         return st->code;
@@ -144,9 +144,8 @@ static enum tl_code dict_grow(struct tl_memtable *m, struct dict *d, struct tl_s
         slots[at] = d->slots[i];
     }
     m->bytes += ((size_t)capacity - d->mask - 1) * sizeof(*slots);
-    free(d->slots_base);
+    tl__slots_free(m, d);
     d->slots = slots;
-    d->slots_base = base;
     d->mask = capacity - 1;
     return TL_OK;
 }

@@ -452,7 +452,7 @@ static enum tl_code start_threads(struct tally *db, struct tl_status *st)
         return st->code;
     if (db->options.no_background)
         return TL_OK;
-    if (tl_reaper_start(db->reaper, st))
+    if (tl_reaper_start(db->reaper, st) || tl_slab_warm_start(db->state.slabs, st))
         return st->code;
     if (tl_thread_start(&db->flush_thread, "tally-flush", flusher, db, st))
         return st->code;
@@ -526,6 +526,7 @@ void tally_close(struct tally *db)
     tl_reaper_stop(db->reaper);
     tl_current_deinit(&db->current);
     tl_reaper_free(db->reaper);
+    tl_slab_warm_stop(db->state.slabs);
     tl_log_close(db->log);
     tl_manifest_close(db->manifest);
     tl_io_close(db->rejects);

@@ -5,6 +5,10 @@
  * one gave back serve the next one without a page fault and without being cleared. A piece asks
  * for huge pages.
  *
+ * The first touch of a new page costs the system's clearing of it, up to some milliseconds for a
+ * huge one where the machine is a virtual one: too much for who holds acknowledgements up. So a
+ * thread may keep a few pieces ready that were touched, and clears tables that were given back.
+ *
  * Ownership  the pool is reference-counted; a memtable holds a reference for as long as it lives.
  * Threads    any, at any time: one short lock per piece.
  * Units      bytes.
@@ -29,8 +33,17 @@ void tl_slab_pool_unref(struct tl_slab_pool *p); /* takes NULL */
 /* A piece of TL_SLAB_BYTES, whatever it holds; NULL: no memory. */
 void *tl_slab_take(struct tl_slab_pool *p);
 void tl_slab_give(struct tl_slab_pool *p, void *slab);
-/* Keeps at most so many free pieces from now on, and frees what is beyond. */
+/* A table of zeros, of a power of two of at least TL_SLAB_BYTES; NULL: no memory. */
+void *tl_slab_table_take(struct tl_slab_pool *p, size_t size);
+void tl_slab_table_give(struct tl_slab_pool *p, void *table, size_t size);
+/* Keeps at most so many free pieces from now on, tables counted as pieces, and of these at most
+ * half; frees what is beyond. */
 void tl_slab_keep(struct tl_slab_pool *p, uint32_t count);
+
+/* Between the two a thread of its own works ahead, once anything was taken. Stop before the last
+ * reference goes; it may be called without a start. */
+TL_CHECK enum tl_code tl_slab_warm_start(struct tl_slab_pool *p, struct tl_status *st);
+void tl_slab_warm_stop(struct tl_slab_pool *p);
 
 /* How many distinct strings a column of a table had in a memtable before: a memtable that tells
  * this when it goes spares the next one growing its tables step by step. A guess; 0: none was told.
