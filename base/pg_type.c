@@ -38,6 +38,25 @@ static const struct tl_pg_type rows[] = {
     {17, 1001, -1, 'U', "bytea", "bytea", OTHER(TL_TEXT, BYTEA)},
     {1033, 1034, 16, 'U', "aclitem", "aclitem", OTHER(TL_TEXT, ACLITEM)},
     {194, 0, -1, 'Z', "pg_node_tree", "pg_node_tree", OTHER(TL_TEXT, NODE_TREE)},
+    {29, 1012, 4, 'U', "cid", "cid", OTHER(TL_BIGINT, CID)},
+    {5069, 271, 8, 'U', "xid8", "xid8", OTHER(TL_BIGINT, XID8)},
+    {4096, 4097, 4, 'N', "regrole", "regrole", OTHER(TL_BIGINT, REGROLE)},
+    {2202, 2207, 4, 'N', "regprocedure", "regprocedure", OTHER(TL_BIGINT, REGPROCEDURE)},
+    {2203, 2208, 4, 'N', "regoper", "regoper", OTHER(TL_BIGINT, REGOPER)},
+    {2204, 2209, 4, 'N', "regoperator", "regoperator", OTHER(TL_BIGINT, REGOPERATOR)},
+    {3734, 3735, 4, 'N', "regconfig", "regconfig", OTHER(TL_BIGINT, REGCONFIG)},
+    {3769, 3770, 4, 'N', "regdictionary", "regdictionary", OTHER(TL_BIGINT, REGDICTIONARY)},
+    {4191, 4192, 4, 'N', "regcollation", "regcollation", OTHER(TL_BIGINT, REGCOLLATION)},
+    {2950, 2951, 16, 'U', "uuid", "uuid", OTHER(TL_TEXT, UUID)},
+    {869, 1041, -1, 'I', "inet", "inet", OTHER(TL_TEXT, INET)},
+    {27, 1010, 6, 'U', "tid", "tid", OTHER(TL_TEXT, TID)},
+    {3220, 3221, 8, 'U', "pg_lsn", "pg_lsn", OTHER(TL_TEXT, PG_LSN)},
+    {2277, 0, -1, 'P', "anyarray", "anyarray", OTHER(TL_TEXT, ANYARRAY)},
+    {3361, 0, -1, 'Z', "pg_ndistinct", "pg_ndistinct", OTHER(TL_TEXT, PG_NDISTINCT)},
+    {3402, 0, -1, 'Z', "pg_dependencies", "pg_dependencies", OTHER(TL_TEXT, PG_DEPENDENCIES)},
+    {5017, 0, -1, 'Z', "pg_mcv_list", "pg_mcv_list", OTHER(TL_TEXT, PG_MCV_LIST)},
+    {2249, 2287, -1, 'P', "record", "record", OTHER(TL_TEXT, RECORD)},
+    {2275, 1263, -2, 'P', "cstring", "cstring", OTHER(TL_TEXT, CSTRING)},
     {22, 1006, -1, 'A', "int2vector", "int2vector", VECTOR(INT2VECTOR)},
     {30, 1013, -1, 'A', "oidvector", "oidvector", VECTOR(OIDVECTOR)},
 };
@@ -63,7 +82,9 @@ const struct tl_pg_type *tl_pg_type_row(struct tl_type type)
     if (kind == TL_DECIMAL64)
         kind = TL_DECIMAL128;
     for (uint32_t i = 0; i < ROWS; i++) {
-        if (rows[i].type.kind != kind)
+        /* A name that a result has for an oid is told as what it stands for. */
+        bool alias = kind == TL_TEXT && tl_flavour_is_reg(type.flavour);
+        if (rows[i].type.kind != kind && !alias)
             continue;
         if (rows[i].type.flavour == type.flavour)
             return &rows[i];

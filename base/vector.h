@@ -81,6 +81,25 @@ enum tl_flavour {
     TL_FLAVOUR_OIDVECTOR,
     TL_FLAVOUR_ACLITEM, /* TEXT */
     TL_FLAVOUR_NODE_TREE,
+    TL_FLAVOUR_CID, /* BIGINT; with what follows only in catalogs */
+    TL_FLAVOUR_XID8,
+    TL_FLAVOUR_REGROLE,
+    TL_FLAVOUR_REGPROCEDURE,
+    TL_FLAVOUR_REGOPER,
+    TL_FLAVOUR_REGOPERATOR,
+    TL_FLAVOUR_REGCONFIG,
+    TL_FLAVOUR_REGDICTIONARY,
+    TL_FLAVOUR_REGCOLLATION,
+    TL_FLAVOUR_UUID, /* TEXT */
+    TL_FLAVOUR_INET,
+    TL_FLAVOUR_TID,
+    TL_FLAVOUR_PG_LSN,
+    TL_FLAVOUR_ANYARRAY,
+    TL_FLAVOUR_PG_NDISTINCT,
+    TL_FLAVOUR_PG_DEPENDENCIES,
+    TL_FLAVOUR_PG_MCV_LIST,
+    TL_FLAVOUR_RECORD,
+    TL_FLAVOUR_CSTRING,
     TL_FLAVOUR_COUNT
 };
 
@@ -158,6 +177,12 @@ static inline struct tl_type tl_type_of(enum tl_kind kind)
 static inline struct tl_type tl_type_flavoured(enum tl_kind kind, enum tl_flavour flavour)
 {
     return (struct tl_type){.kind = (uint8_t)kind, .flavour = (uint8_t)flavour};
+}
+/* A BIGINT that is written as the name of what it numbers; a result's TEXT, which is that name. */
+static inline bool tl_flavour_is_reg(uint8_t flavour)
+{
+    return (flavour >= TL_FLAVOUR_REGCLASS && flavour <= TL_FLAVOUR_REGNAMESPACE) ||
+           (flavour >= TL_FLAVOUR_REGROLE && flavour <= TL_FLAVOUR_REGCOLLATION);
 }
 /* The array of an element type, and back. */
 static inline struct tl_type tl_type_array(struct tl_type element)

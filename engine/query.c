@@ -42,7 +42,8 @@ struct tally_cursor {
     uint32_t param_count;
     bool done;
     uint64_t begun_ns;
-    int64_t now_us;        /* of the snapshot */
+    int64_t now_us; /* of the snapshot */
+    struct tl_session_info info;
     struct tl_vector line; /* of SHOW and EXPLAIN */
 };
 
@@ -130,6 +131,19 @@ static void end_run(struct tally_cursor *c)
         tl_snapshot_release(&c->snapshot);
 }
 
+/* What the snapshot's segments of a table take on the disk. */
+static uint64_t relation_bytes(void *arg, uint32_t table_id)
+{
+    const struct tally_cursor *c = arg;
+    const struct tl_version *v = c->snapshot.version;
+    const struct tl_table_version *t = v ? tl_version_find(v, table_id) : NULL;
+    uint64_t bytes = 0;
+    for (uint32_t s = 0; t && s < v->shard_count; s++)
+        for (uint32_t i = 0; t->shards[s] && i < t->shards[s]->count; i++)
+            bytes += t->shards[s]->segments[i]->info.size;
+    return bytes;
+}
+
 static uint64_t lesser(uint64_t a, uint64_t limit)
 {
     return a == 0 || (limit > 0 && a > limit) ? limit : a;
@@ -145,8 +159,15 @@ static enum tl_code start_run(struct tally_cursor *c, struct tl_status *st)
     }
     if (tl_db_source_new(db, &c->snapshot, &s->session.tenant, &c->source, st))
         return st->code;
+    if (s->session.info)
+        c->info = *s->session.info;
+    c->info.merchant = s->session.tenant.bounded;
+    c->info.relation_bytes = relation_bytes;
+    c->info.database_arg = c;
     struct tl_run_options options = {
         .source = c->source,
+        .catalog = &c->snapshot.version->schema->catalog,
+        .session = &c->info,
         .budget = &c->budget,
         .clock = db->clock,
         .now_us = c->now_us,

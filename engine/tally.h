@@ -22,6 +22,7 @@
 #include "base/bytes.h"
 #include "base/status.h"
 #include "base/vector.h"
+#include "query/catalog.h"
 #include "query/plan.h"
 #include "query/utility.h"
 
@@ -138,6 +139,9 @@ struct tally_session {
     uint32_t threads;           /* 0: the database's default */
     uint32_t param_count;       /* types the client declared; kind TL_NULL: infer */
     const struct tl_type *param_types;
+    /* What catalogs and functions tell of the session; lives longer than its statements and
+     * cursors. NULL: the operator `tally`. */
+    const struct tl_session_info *info;
 };
 
 /* Parses, binds and plans one statement. */

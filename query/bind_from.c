@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "query/catalog.h"
 
 /* ---- views ---- */
 
@@ -29,6 +30,14 @@ static uint32_t ast_size(const struct tl_ast *ast, uint32_t max)
     return size;
 }
 
+/* The view that a name of FROM means, to be read as a subquery; NULL: it is none. */
+static const struct tl_table_info *find_definition(struct tl__binder *b,
+                                                   const struct tl_ast_from *f)
+{
+    const struct tl_table_info *t = tl_catalog_find(b->catalog, f->schema, f->table_name);
+    return t && tl_catalog_definition(t) ? t : NULL;
+}
+
 /* Whether the subquery gives a row for a row of one table, and nothing more. */
 static bool is_view(struct tl__binder *b, const struct tl_ast_select *ast, uint32_t level)
 {
@@ -43,7 +52,7 @@ static bool is_view(struct tl__binder *b, const struct tl_ast_select *ast, uint3
     if (f->column_alias_count > 0 || f->lateral)
         return false;
     if (f->kind == TL_FROM_TABLE)
-        return f->schema || !tl__cte_find(b, f->table_name);
+        return (f->schema || !tl__cte_find(b, f->table_name)) && !find_definition(b, f);
     return f->kind == TL_FROM_SUBQUERY && is_view(b, f->subquery, level + 1);
 }
 
@@ -51,13 +60,16 @@ static enum tl_code open_table(struct tl__block *k, const struct tl_ast_from *f,
                                struct tl__scope *scope)
 {
     struct tl__binder *b = k->b;
-    scope->table = b->catalog->vtab->table(b->catalog, f->schema, f->table_name);
+    scope->table = tl_catalog_find(b->catalog, f->schema, f->table_name);
+    if (scope->table && tl_catalog_refuses(scope->table))
+        return TL__BIND_FAIL(b, TL_INVALID, "42501", f->position, "permission denied for table %s",
+                             f->table_name);
     if (!scope->table)
         return TL__BIND_FAIL(b, TL_NOT_FOUND, "42P01", f->position,
                              "relation \"%s%s%s\" does not exist", f->schema ? f->schema : "",
                              f->schema ? "." : "", f->table_name);
     scope->qualifier = f->alias ? f->alias : f->table_name;
-    scope->schema = f->alias ? NULL : f->schema ? f->schema : "public";
+    scope->schema = f->alias ? NULL : tl_catalog_schema_of(scope->table);
     return TL_OK;
 }
 
@@ -173,6 +185,59 @@ static enum tl_code open_query(struct tl__block *k, const struct tl_ast_select *
         return rc;
     scope->output_count = scope->query->output_count;
     scope->outputs = scope->query->outputs;
+    return TL_OK;
+}
+
+/* A view: its text is parsed and bound as a subquery that sees no name of WITH; its columns have
+ * the names and the types that the catalog tells. */
+static enum tl_code open_definition(struct tl__block *k, const struct tl_ast_from *f,
+                                    const struct tl_table_info *t, bool fold,
+                                    struct tl__scope *scope)
+{
+    struct tl__binder *b = k->b;
+    struct tl_ast_statement statement;
+    if (b->definition_depth == TL__DEFINITIONS_MAX)
+        return TL__BIND_FAIL(b, TL_LIMIT, "54001", f->position,
+                             "views are nested more than %d deep", TL__DEFINITIONS_MAX);
+    if (tl_catalog_refuses(t))
+        return TL__BIND_FAIL(b, TL_INVALID, "42501", f->position, "permission denied for view %s",
+                             f->table_name);
+    const char **names = tl_arena_calloc(b->scratch, t->column_count + 1u, sizeof(*names), b->st);
+    if (!names)
+        return b->st->code;
+    struct tl__cte *before = b->ctes;
+    b->ctes = NULL;
+    b->definition_depth++;
+    scope->qualifier = f->alias ? f->alias : t->name;
+    enum tl_code rc = tl_sql_parse(tl_slice_str(t->definition), 0, b->scratch, &statement, b->st);
+    if (!rc && fold && is_view(b, statement.select, 0))
+        rc = open_view(k, statement.select, scope->qualifier, scope);
+    else if (!rc)
+        rc = open_query(k, statement.select, NULL, false, scope);
+    b->definition_depth--;
+    b->ctes = before;
+    if (rc) {
+        b->st->position = f->position;
+        return rc;
+    }
+    scope->schema = f->alias ? NULL : tl_catalog_schema_of(t);
+    tl_assert(tl__scope_count(scope) == t->column_count);
+    for (uint32_t i = 0; i < t->column_count; i++)
+        names[i] = t->columns[i].name;
+    scope->alias_count = t->column_count;
+    scope->aliases = names;
+    if (!scope->query)
+        return TL_OK;
+    struct tl_output_column *outputs =
+        tl_arena_calloc(b->arena, t->column_count + 1u, sizeof(*outputs), b->st);
+    if (!outputs)
+        return b->st->code;
+    for (uint32_t i = 0; i < t->column_count; i++) {
+        outputs[i] = scope->outputs[i];
+        if (tl_type_eq(outputs[i].type, t->columns[i].type))
+            outputs[i].type.flavour = t->columns[i].type.flavour;
+    }
+    scope->outputs = outputs;
     return TL_OK;
 }
 
@@ -390,10 +455,15 @@ static enum tl_code bind_relation(struct tl__block *k, const struct tl_ast_from 
     scope->number = k->scope_count;
     enum tl_code rc;
     struct tl__cte *cte = NULL;
+    const struct tl_table_info *definition = NULL;
     if (f->kind == TL_FROM_TABLE && !f->schema)
         cte = tl__cte_find(b, f->table_name);
+    if (f->kind == TL_FROM_TABLE && !cte)
+        definition = find_definition(b, f);
     if (cte) {
         rc = open_cte(k, f, cte, !nullable, scope);
+    } else if (definition) {
+        rc = open_definition(k, f, definition, !nullable, scope);
     } else if (f->kind == TL_FROM_TABLE) {
         rc = open_table(k, f, scope);
     } else if (f->kind == TL_FROM_FUNCTION) {
@@ -409,7 +479,10 @@ static enum tl_code bind_relation(struct tl__block *k, const struct tl_ast_from 
     if (scope->level && scope->level->outer_count == 0)
         scope->level = NULL;
     scope->outer_qualifier = tl__scope_qualifier(scope);
-    if (f->column_alias_count > 0) {
+    if (f->column_alias_count > 0 && f->column_alias_count < scope->alias_count) {
+        for (uint32_t i = 0; i < f->column_alias_count; i++)
+            scope->aliases[i] = f->column_aliases[i];
+    } else if (f->column_alias_count > 0) {
         scope->alias_count = f->column_alias_count;
         scope->aliases = f->column_aliases;
     }

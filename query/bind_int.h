@@ -33,6 +33,7 @@ enum {
     TL__CTE_DEPTH_MAX = 8,   /* names of WITH that are written out within each other */
     TL__VIEWS_MAX = 4,       /* subqueries folded into one block: their expressions multiply */
     TL__VIEW_NODES_MAX = 16, /* size of an expression that may be written more than once */
+    TL__DEFINITIONS_MAX = 16, /* views that read views */
     TL__PARAM_SCALE = 12     /* of a parameter that must be a decimal: DECIMAL(38,12) */
 };
 
@@ -81,6 +82,7 @@ struct tl__binder {
     struct tl__sublink **sublinks;
     uint32_t slot_capacity, init_capacity, cte_capacity;
     struct tl__cte *ctes; /* in scope, the innermost first */
+    uint32_t definition_depth; /* views within each other */
 };
 
 /* A column that the scan of a block reads. */

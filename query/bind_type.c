@@ -346,6 +346,21 @@ static struct tl_type open_decimal(const struct tl_expr *e, enum tl_kind kind)
     return t;
 }
 
+/* What writes the name of an OID. */
+static const struct tl_function *reg_to_text(struct tl_type from)
+{
+    const char *name = from.flavour == TL_FLAVOUR_REGCLASS       ? "$regclass_text"
+                       : from.flavour == TL_FLAVOUR_REGTYPE      ? "$regtype_text"
+                       : from.flavour == TL_FLAVOUR_REGPROC      ? "$regproc_text"
+                       : from.flavour == TL_FLAVOUR_REGPROCEDURE ? "$regproc_text"
+                       : from.flavour == TL_FLAVOUR_REGNAMESPACE ? "$regnamespace_text"
+                       : from.flavour == TL_FLAVOUR_REGROLE      ? "$regrole_text"
+                                                                 : "cast";
+    const struct tl_type plain = tl_type_of(TL_BIGINT);
+    return name[0] == '$' ? tl_function_find(name, &plain, 1)
+                          : tl_function_cast(plain, tl_type_of(TL_TEXT));
+}
+
 /* A cast as a call; *found false: there is none between the two types. */
 static enum tl_code cast_call(struct tl__binder *b, struct tl_expr *arg, struct tl_type type,
                               bool forced, bool *found, struct tl_expr **out)
@@ -354,6 +369,8 @@ static enum tl_code cast_call(struct tl__binder *b, struct tl_expr *arg, struct 
     if (tl__is_open(arg) && !tl__is_null_const(arg))
         from = tl_type_of(TL_TEXT);
     const struct tl_function *f = tl_function_cast(from, type);
+    if (from.kind == TL_BIGINT && type.kind == TL_TEXT && tl_flavour_is_reg(from.flavour))
+        f = reg_to_text(from);
     *found = f != NULL;
     if (!f)
         return TL_OK;

@@ -73,7 +73,9 @@ enum tl_code tl__pipe_new(struct tl_run *run, struct tl__pipe **out, struct tl_s
     pipe->ctx = (struct tl_eval_context){.arena = &pipe->scratch,
                                          .now_us = run->options.now_us,
                                          .zone = run->zone,
-                                         .zone_name = run->options.time_zone};
+                                         .zone_name = run->options.time_zone,
+                                         .catalog = run->options.catalog,
+                                         .session = run->options.session};
     run->pipes[run->pipe_count++] = pipe;
     *out = pipe;
     return TL_OK;
@@ -502,6 +504,9 @@ enum tl_code tl_run_new(const struct tl_plan *plan, const struct tl_run_options 
     run->top = run;
     run->root_node = plan->root;
     run->options = *options;
+    if (!run->options.catalog)
+        run->options.catalog = plan->catalog;
+    tl_catalog_source_init(&run->catalogs, run->options.catalog, options->session);
     run->budget = options->budget;
     if (!run->options.clock)
         run->options.clock = tl_clock_system();
@@ -641,7 +646,7 @@ static void print_scan(const struct tl_run *run, const struct tl_plan_node *node
         return;
     struct tl_scan_stats s = shared->stats;
     if (shared->scan)
-        run->options.source->vtab->stats(shared->scan, &s);
+        shared->source->vtab->stats(shared->scan, &s);
     tl_buffer_printf(out, "%*sSegments: %llu of %llu pruned; memtable rows: %llu\n", indent, "",
                      (unsigned long long)s.segments_pruned, (unsigned long long)s.segments_total,
                      (unsigned long long)s.memtable_rows);

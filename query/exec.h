@@ -18,6 +18,7 @@
 #include "query/source.h"
 
 struct tl_clock;
+struct tl_session_info;
 struct tl_pool;
 struct tl_run;
 
@@ -36,6 +37,8 @@ struct tl_run_options {
     /* EXPLAIN ANALYZE leaves out what depends on rows that the session may not see: what scans
      * read, chunks, memory. */
     bool terse;
+    const struct tl_catalog *catalog; /* what the run sees of it; NULL: as when it was planned */
+    const struct tl_session_info *session; /* query/catalog.h; NULL: nobody in particular */
 };
 
 TL_CHECK enum tl_code tl_run_new(const struct tl_plan *plan, const struct tl_run_options *options,

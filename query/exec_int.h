@@ -26,6 +26,7 @@
 
 #include <pthread.h>
 
+#include "query/catalog.h"
 #include "query/exec.h"
 #include "query/function_int.h"
 
@@ -178,6 +179,7 @@ enum { TL__MORSELS_AHEAD = 16 };
 /* A scan that several operators (one per worker) may draw morsels from. */
 struct tl__shared_scan {
     struct tl__shared_scan *next; /* of the run's */
+    struct tl_source *source;
     const struct tl_plan_node *node;
     struct tl_scan *scan;
     pthread_mutex_t lock; /* held around next_morsel and the fields below */
@@ -257,7 +259,8 @@ struct tl_run {
     uint64_t deadline_ns;
     uint64_t started_ns;
     uint64_t result_rows;
-    bool timed; /* EXPLAIN ANALYZE */
+    struct tl_catalog_source catalogs; /* of the outermost */
+    bool timed;                        /* EXPLAIN ANALYZE */
     bool done;
     _Atomic bool cancelled; /* relaxed: a flag read once per batch */
     _Atomic bool stopped;   /* relaxed: a worker has failed, the others may end */

@@ -216,13 +216,12 @@ static enum tl_code open_locked(struct tl_run *run, struct tl__shared_scan *shar
     shared->empty = shared->done = empty;
     if (empty)
         return TL_OK;
-    return run->options.source->vtab->open(run->options.source, &spec, &shared->scan, st);
+    return shared->source->vtab->open(shared->source, &spec, &shared->scan, st);
 }
 
 /* ---- morsels ---- */
 
-static enum tl_code next_morsel_locked(struct tl_run *run, struct tl__shared_scan *shared,
-                                       struct tl_morsel *out, bool *found, struct tl_status *st)
+static enum tl_code next_morsel_locked(struct tl__shared_scan *shared, struct tl_morsel *out, bool *found, struct tl_status *st)
 {
     *found = false;
     if (shared->ahead_count) {
@@ -235,7 +234,7 @@ static enum tl_code next_morsel_locked(struct tl_run *run, struct tl__shared_sca
     if (shared->done)
         return TL_OK;
     *out = (struct tl_morsel){0};
-    enum tl_code rc = run->options.source->vtab->next_morsel(shared->scan, out, found, st);
+    enum tl_code rc = shared->source->vtab->next_morsel(shared->scan, out, found, st);
     shared->done = rc == TL_OK && !*found;
     return rc;
 }
@@ -249,7 +248,7 @@ static enum tl_code next_morsel(struct scan_op *self, bool *found, struct tl_sta
     if (!shared->opened)
         rc = open_locked(run, shared, self->op.pipe, st);
     if (rc == TL_OK)
-        rc = next_morsel_locked(run, shared, &self->morsel, found, st);
+        rc = next_morsel_locked(shared, &self->morsel, found, st);
     pthread_mutex_unlock(&shared->lock);
     if (rc || !*found)
         return rc;
@@ -272,7 +271,7 @@ static enum tl_code next_morsel(struct scan_op *self, bool *found, struct tl_sta
 static void drop_morsel(struct scan_op *self)
 {
     if (self->holds)
-        self->op.run->options.source->vtab->close_morsel(self->shared->scan, &self->morsel);
+        self->shared->source->vtab->close_morsel(self->shared->scan, &self->morsel);
     self->holds = false;
 }
 
@@ -298,8 +297,8 @@ static enum tl_code scan_next(struct tl__op *op, struct tl__batch *out, struct t
         uint64_t left = self->morsel.rows > self->given ? self->morsel.rows - self->given : 0;
         struct tl_chunk chunk = {0};
         op->pipe->rows_hint = self->morsel.rows;
-        rc = run->options.source->vtab->next_chunk(self->shared->scan, &self->morsel,
-                                                   &op->pipe->scratch, &chunk, st);
+        rc = self->shared->source->vtab->next_chunk(self->shared->scan, &self->morsel,
+                                                    &op->pipe->scratch, &chunk, st);
         if (rc)
             return rc;
         if (chunk.count == 0) {
@@ -324,7 +323,7 @@ static void close_shared(struct tl_run *run, struct tl__shared_scan *shared)
     if (shared->closed)
         return;
     shared->closed = true;
-    const struct tl_source_vtable *vtab = run->options.source ? run->options.source->vtab : NULL;
+    const struct tl_source_vtable *vtab = shared->source->vtab;
     for (uint32_t i = 0; i < run->op_count; i++) {
         if (run->ops[i]->node == shared->node)
             scan_close(run->ops[i]);
@@ -382,7 +381,7 @@ enum tl_code tl__scan_pays_threads(struct tl__op *chain, bool *out, struct tl_st
         struct tl_morsel *m = &shared->ahead[shared->ahead_count];
         bool found;
         *m = (struct tl_morsel){0};
-        rc = run->options.source->vtab->next_morsel(shared->scan, m, &found, st);
+        rc = shared->source->vtab->next_morsel(shared->scan, m, &found, st);
         if (rc)
             break;
         shared->done = !found;
@@ -405,7 +404,9 @@ enum tl_code tl__scan_new(struct tl_run *run, const struct tl_plan_node *node,
     self->exact = tl_arena_calloc(&run->arena, node->bound_count + 1u, sizeof(bool), st);
     if (!self->exact)
         return st->code;
-    if (!run->options.source)
+    struct tl_source *source =
+        tl_catalog_owns(node->table_id) ? &run->top->catalogs.source : run->options.source;
+    if (!source)
         return TL_FAIL(st, TL_INVALID, "a run over a table needs a source");
     struct tl__shared_scan *shared = run->scans;
     while (shared && shared->node != node) /* another worker's is there already */
@@ -416,6 +417,7 @@ enum tl_code tl__scan_new(struct tl_run *run, const struct tl_plan_node *node,
             return st->code;
         pthread_mutex_init(&shared->lock, NULL);
         shared->node = node;
+        shared->source = source;
         shared->next = run->scans;
         run->scans = shared;
     }

@@ -430,6 +430,9 @@ static const struct tl_function functions[] = {
     CAST_STABLE(A, X, cast_array_text),
     CAST_STABLE(X, A, cast_text_array),
     CAST_STABLE(A, A, cast_array),
+
+/* over the catalogs, and about the session */
+#include "query/function_catalog_rows.inc"
 };
 #undef CAST_NULL
 
@@ -640,6 +643,13 @@ struct tl_type tl__type_texts(const struct tl_type *args, uint32_t arg_count)
     (void)args;
     (void)arg_count;
     return tl_type_array(tl_type_of(TL_TEXT));
+}
+
+struct tl_type tl__type_names(const struct tl_type *args, uint32_t arg_count)
+{
+    (void)args;
+    (void)arg_count;
+    return tl_type_array(tl_type_flavoured(TL_TEXT, TL_FLAVOUR_NAME));
 }
 
 struct tl_type tl__type_widest(const struct tl_type *args, uint32_t arg_count)

@@ -19,12 +19,17 @@
 
 enum { TL_FUNCTION_ARGS_MAX = 8, TL_FLAVOUR_WIDEST = 255, TL_KIND_ANY = 254 };
 
+struct tl_catalog;
+struct tl_session_info;
+
 /* What a kernel may need of its run. */
 struct tl_eval_context {
     struct tl_arena *arena;     /* scratch: output arrays, strings built */
     int64_t now_us;             /* the statement's now(), UTC */
     const struct tl_zone *zone; /* session's time zone */
     const char *zone_name;
+    const struct tl_catalog *catalog;      /* for names and OIDs of tables; may be NULL */
+    const struct tl_session_info *session; /* query/catalog.h; NULL: nobody in particular */
 };
 
 /* Computes rows of `selection` (ascending row numbers < rows; NULL: all `rows` rows) of a call.

@@ -346,6 +346,8 @@ static enum tl_code value_parse(struct tl__call *c, struct tl_slice text, void *
         return rc;
     }
     case TL_BIGINT:
+        if (tl_flavour_is_reg(c->out->type.flavour))
+            return tl__reg_parse(c, text, c->out->type.flavour, (int64_t *)out + row);
         return tl_parse_int64(text, (int64_t *)out + row, c->st);
     case TL_DOUBLE:
         return tl_parse_double(text, (double *)out + row, c->st);

@@ -107,6 +107,10 @@ static inline int tl__compare_double(double a, double b)
 enum tl__compare_op { TL__EQ, TL__NE, TL__LT, TL__LE, TL__GT, TL__GE, TL__NO_COMPARISON };
 enum tl__compare_op tl__function_compare_op(const struct tl_function *f);
 
+/* The OID that a text of a reg type names; for the casts (function_catalog.c). */
+TL_CHECK enum tl_code tl__reg_parse(struct tl__call *c, struct tl_slice text, uint8_t flavour,
+                                    int64_t *out);
+
 /* Whether text matches a LIKE pattern compiled by tl__like_compile. */
 struct tl__like {
     uint8_t kind;            /* private to function_like.c */
@@ -177,6 +181,17 @@ size_t tl__find(struct tl_slice hay, struct tl_slice needle);
     X(le_any) X(gt_any) X(ge_any) X(eq_all) X(ne_all) X(lt_all) X(le_all) X(gt_all) X(ge_all)      \
     X(array_contains) X(array_contained) X(array_overlaps) X(cast_array_text) X(cast_text_array)   \
     X(cast_array) X(string_to_array) X(array_to_string)
+#define TL__KERNELS_CATALOG(X)                                                                     \
+    X(regclass_text) X(regtype_text) X(regproc_text) X(regnamespace_text) X(regrole_text)          \
+    X(to_regclass) X(to_regtype) X(to_regproc) X(to_regnamespace) X(to_regrole) X(format_type)     \
+    X(pg_get_expr) X(pg_get_viewdef) X(pg_get_indexdef) X(pg_get_constraintdef) X(catalog_null)    \
+    X(pg_get_function_arguments) X(pg_get_function_result) X(pg_get_userbyid)                      \
+    X(pg_table_is_visible) X(pg_type_is_visible) X(catalog_true) X(catalog_false)                  \
+    X(has_privilege) X(has_table_privilege) X(current_schemas) X(current_schema) X(current_user)   \
+    X(current_database) X(version) X(current_setting) X(set_config) X(pg_backend_pid)              \
+    X(pg_postmaster_start_time) X(txid_current) X(catalog_zero) X(inet_server_port)                \
+    X(inet_client_port) X(inet_server_addr) X(inet_client_addr) X(pg_encoding_to_char)             \
+    X(pg_client_encoding) X(pg_relation_size) X(pg_database_size) X(pg_size_pretty)
 /* clang-format on */
 
 #define TL__DECLARE(name) TL__KERNEL_DECLARE(name);
@@ -190,6 +205,7 @@ TL__KERNELS_MATH(TL__DECLARE)
 TL__KERNELS_ENCODE(TL__DECLARE)
 TL__KERNELS_REGEX(TL__DECLARE)
 TL__KERNELS_ARRAY(TL__DECLARE)
+TL__KERNELS_CATALOG(TL__DECLARE)
 #undef TL__DECLARE
 
 /* ---- result types that depend on scales ---- */
@@ -202,6 +218,7 @@ struct tl_type tl__type_second(const struct tl_type *args, uint32_t arg_count);
 struct tl_type tl__type_element(const struct tl_type *args, uint32_t arg_count);
 struct tl_type tl__type_array(const struct tl_type *args, uint32_t arg_count);
 struct tl_type tl__type_texts(const struct tl_type *args, uint32_t arg_count);
+struct tl_type tl__type_names(const struct tl_type *args, uint32_t arg_count);
 struct tl_type tl__type_extract(const struct tl_type *args, uint32_t arg_count);
 
 #endif

@@ -15,6 +15,8 @@
 
 #include "query/parse_int.h"
 
+#include "base/pg_type.h"
+
 /* From pg_query.h, which cannot be included beside postgres.h (both say PG_VERSION). */
 struct pg_error {
     char *message;
@@ -332,6 +334,21 @@ static const char *const refused_types[] = {
     "point",  "hstore", "int4range", "tstzrange", "macaddr", "regproc", "int8range",
 };
 
+/* Types that catalogs have, and casts to them. */
+static bool catalog_type(const char *name, struct tl_type *out)
+{
+    static const char *const types[] = {
+        "char",       "regclass", "regtype",      "regproc",   "regnamespace",  "regrole",
+        "regoper",    "xid8",     "regoperator",  "regconfig", "regdictionary", "regprocedure",
+        "int2vector", "cid",      "oidvector",    "tid",       "regcollation",  "aclitem",
+        "cstring",    "unknown",  "pg_node_tree", "anyarray",
+    };
+    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
+        if (strcmp(types[i], name) == 0)
+            return tl_pg_type_by_name(tl_slice_str(name), out);
+    return name[0] == '_' && tl_pg_type_by_name(tl_slice_str(name), out);
+}
+
 static enum tl_code conv_typmods(struct conv *c, const TypeName *t, int32_t mods[2],
                                  uint32_t *count)
 {
@@ -411,6 +428,13 @@ static enum tl_code conv_type(struct conv *c, const TypeName *t, struct tl_ast_t
                 out->type = tl_type_array(out->type);
             return rc;
         }
+    }
+    if (catalog_type(out->name, &out->type)) {
+        if (LIST_COUNT(t->typmods) > 0)
+            rc = conv_type_mods(c, t, out);
+        if (!rc && array)
+            out->type = tl_type_array(out->type);
+        return rc;
     }
     for (size_t i = 0; i < sizeof(refused_types) / sizeof(refused_types[0]); i++)
         if (strcmp(refused_types[i], out->name) == 0)
@@ -554,6 +578,14 @@ static enum tl_code conv_operator(struct conv *c, const A_Expr *e, const char *o
     struct tl_ast *ast = tl__new_ast(c, TL_AST_OP, e->location, e->lexpr ? 2 : 1);
     if (!ast)
         return c->st->code;
+    /* LIKE as an operator. */
+    const char *like = strstr(op, "~~");
+    if (e->kind == AEXPR_OP && e->lexpr && like && like <= op + 1 &&
+        (strcmp(like, "~~") == 0 || strcmp(like, "~~*") == 0) && (like == op || op[0] == '!')) {
+        ast->kind = TL_AST_LIKE;
+        ast->negated = op[0] == '!';
+        ast->integer = like[2] == '*';
+    }
     ast->name = op;
     enum tl_code rc = TL_OK;
     if (e->lexpr)
@@ -713,6 +745,24 @@ static enum tl_code conv_case(struct conv *c, const CaseExpr *e, struct tl_ast *
     return rc;
 }
 
+static const char *session_function(SQLValueFunctionOp op)
+{
+    switch (op) {
+    case SVFOP_CURRENT_ROLE:
+        return "current_role";
+    case SVFOP_USER:
+        return "user";
+    case SVFOP_SESSION_USER:
+        return "session_user";
+    case SVFOP_CURRENT_CATALOG:
+        return "current_catalog";
+    case SVFOP_CURRENT_SCHEMA:
+        return "current_schema";
+    default:
+        return "current_user";
+    }
+}
+
 static enum tl_code conv_value_function(struct conv *c, const SQLValueFunction *f,
                                         struct tl_ast **out)
 {
@@ -725,6 +775,15 @@ static enum tl_code conv_value_function(struct conv *c, const SQLValueFunction *
     ast->args[0] = now;
     ast->cast->position = ast->position;
     switch (f->op) {
+    case SVFOP_CURRENT_ROLE:
+    case SVFOP_CURRENT_USER:
+    case SVFOP_USER:
+    case SVFOP_SESSION_USER:
+    case SVFOP_CURRENT_CATALOG:
+    case SVFOP_CURRENT_SCHEMA:
+        now->name = session_function(f->op);
+        *out = now;
+        return TL_OK;
     case SVFOP_CURRENT_TIMESTAMP:
         now->label = "current_timestamp";
         *out = now;
@@ -866,11 +925,23 @@ static enum tl_code conv_grouping_set(struct conv *c, const GroupingSet *g, stru
     return tl__conv_args(c, g->content, ast, 0);
 }
 
+/* x COLLATE "C": all texts are ordered by their bytes, which several names say. */
+static enum tl_code conv_collate(struct conv *c, const CollateClause *n, struct tl_ast **out)
+{
+    static const char *const known[] = {"default", "C", "POSIX", "ucs_basic"};
+    const char *name;
+    enum tl_code rc = conv_name(c, n->collname, n->location, "collation", &name);
+    if (rc)
+        return rc;
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+        if (strcmp(known[i], name) == 0)
+            return tl__conv_expr(c, n->arg, out);
+    return REFUSE(c, tl__position_of(c, n->location), "COLLATE of a collation other than C");
+}
+
 static enum tl_code refuse_node(struct conv *c, const Node *n)
 {
     switch (nodeTag(n)) {
-    case T_CollateClause:
-        return REFUSE(c, tl__position_of(c, ((const CollateClause *)n)->location), "COLLATE");
     case T_SetToDefault:
         return REFUSE(c, tl__position_of(c, ((const SetToDefault *)n)->location), "DEFAULT");
     case T_NamedArgExpr:
@@ -930,6 +1001,8 @@ static enum tl_code conv_expr_node(struct conv *c, const void *node, struct tl_a
     }
     case T_GroupingSet:
         return conv_grouping_set(c, node, out);
+    case T_CollateClause:
+        return conv_collate(c, node, out);
     case T_A_ArrayExpr: {
         const A_ArrayExpr *e = node;
         return conv_list_node(c, TL_AST_ARRAY, e->elements, e->location, out);

@@ -162,6 +162,40 @@ static enum tl_code one_text_output(struct tl__binder *b, const char *name)
     return TL_OK;
 }
 
+/* OIDs of types like regclass go out as the names that they have. */
+static enum tl_code name_outputs(struct tl__binder *b)
+{
+    struct tl_plan *plan = b->plan;
+    bool any = false;
+    for (uint32_t i = 0; i < plan->output_count; i++)
+        any = any || (plan->outputs[i].type.kind == TL_BIGINT &&
+                      tl_flavour_is_reg(plan->outputs[i].type.flavour));
+    if (!any)
+        return TL_OK;
+    struct tl_plan_node *project = tl__node_new(b, TL_NODE_PROJECT, plan->root);
+    if (!project || tl__set_types(b, project, plan->output_count))
+        return b->st->code;
+    project->exprs = tl_arena_calloc(b->arena, plan->output_count, sizeof(struct tl_expr *), b->st);
+    if (!project->exprs)
+        return b->st->code;
+    for (uint32_t i = 0; i < plan->output_count; i++) {
+        struct tl_type type = plan->outputs[i].type;
+        struct tl_expr *e = tl__expr_new(b, TL_EXPR_COLUMN, type, 0, 0);
+        if (!e)
+            return b->st->code;
+        e->index = i;
+        if (type.kind == TL_BIGINT && tl_flavour_is_reg(type.flavour)) {
+            if (tl__coerce(b, &e, tl_type_of(TL_TEXT), NULL))
+                return b->st->code;
+            e->type = plan->outputs[i].type = tl_type_flavoured(TL_TEXT, type.flavour);
+        }
+        project->exprs[i] = e;
+        project->types[i] = e->type;
+    }
+    plan->root = project;
+    return TL_OK;
+}
+
 static enum tl_code bind_query(struct tl__binder *b, const struct tl_ast_statement *s)
 {
     struct tl__select_result result = {0};
@@ -171,6 +205,9 @@ static enum tl_code bind_query(struct tl__binder *b, const struct tl_ast_stateme
     b->plan->root = result.node;
     b->plan->output_count = result.output_count;
     b->plan->outputs = result.outputs;
+    rc = name_outputs(b);
+    if (rc)
+        return rc;
     b->plan->analyze = s->analyze;
     return s->kind == TL_STMT_EXPLAIN ? one_text_output(b, "QUERY PLAN") : TL_OK;
 }
@@ -233,12 +270,13 @@ enum tl_code tl_plan_new(const struct tl_catalog *catalog, struct tl_slice sql,
     tl_arena_init(&plan->arena, NULL, PLAN_CHUNK_BYTES);
     tl_arena_init(&scratch, NULL, SCRATCH_CHUNK_BYTES);
     plan->catalog_version = catalog->version;
+    plan->catalog = catalog;
 
     struct tl__binder b = {
         .catalog = catalog, .plan = plan, .arena = &plan->arena, .scratch = &scratch, .st = st};
     struct tl_ast_statement statement;
     const char *zone = o->time_zone ? o->time_zone : "UTC";
-    b.fold = (struct tl_eval_context){.arena = &scratch, .zone_name = zone};
+    b.fold = (struct tl_eval_context){.arena = &scratch, .zone_name = zone, .catalog = catalog};
     enum tl_code rc = tl_zone_get_session(tl_slice_str(zone), &b.fold.zone, st);
     if (!rc)
         rc = tl_sql_parse(sql, o->sql_bytes_max, &scratch, &statement, st);

@@ -298,6 +298,7 @@ struct tl_plan {
     struct tl_arena arena;
     uint8_t kind; /* enum tl_statement_kind */
     uint64_t catalog_version;
+    const struct tl_catalog *catalog; /* lives as long as the plan may be run */
     uint32_t output_count;
     struct tl_output_column *outputs;
     uint32_t param_count;

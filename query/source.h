@@ -40,14 +40,21 @@ struct tl_table_info {
     uint32_t
         ts_column; /* index into columns of ts (TIMESTAMPTZ); of a rollup its bucket; or none */
     bool materialized_view; /* a rollup: read like a table, never written by a batch */
+    /* The SELECT that a view stands for: FROM reads it as a subquery. Of a materialized view it is
+     * told to clients alone; NULL: not known, or a table. */
+    const char *definition;
+    uint32_t key_count;  /* of the primary key; 0: none */
+    const uint32_t *key; /* indexes into columns */
 };
 
 struct tl_catalog;
 struct tl_catalog_vtable {
     /* The table of that name, or NULL. `schema` NULL: along the search path (pg_catalog, public).
-     * Lives as long as the catalog object. */
+     * Lives as long as the catalog object. (query/catalog.h looks into pg_catalog before.) */
     const struct tl_table_info *(*table)(const struct tl_catalog *c, const char *schema,
                                          const char *name);
+    /* The one list of relations: tables, rollups, views; pg_catalog is made from it. Ids are below
+     * 0x20000000 or from 0x40000000 to 0x7fffffff, and stay with a relation for its life. */
     uint32_t (*table_count)(const struct tl_catalog *c);
     const struct tl_table_info *(*table_at)(const struct tl_catalog *c, uint32_t index);
 };

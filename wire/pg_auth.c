@@ -27,6 +27,7 @@ static void welcome(struct tl_pg *s)
                                  &ignored));
     TL_IGNORE(tl_pg_settings_set(&s->settings, "is_superuser", tl__pg_is_operator(s) ? "on" : "off",
                                  TL_PG_SET_START, &ignored));
+    tl__pg_facts(s);
     s->phase = TL_PG_READY;
     tl_scram_deinit(&s->scram);
     s->scram_open = false;
@@ -116,7 +117,11 @@ static enum tl_code read_packet(struct tl_pg *s)
         } else if (strcmp(n, "replication") == 0) {
             if (strcmp(v, "false") != 0 && strcmp(v, "off") != 0 && strcmp(v, "0") != 0)
                 return tl__pg_error(s, "0A000", "replication is not supported");
-        } else if (strcmp(n, "database") != 0 && strncmp(n, "_pq_.", 5) != 0) {
+        } else if (strcmp(n, "database") == 0) {
+            if (value.size >= sizeof(s->database) || !tl_utf8_valid(value, false))
+                return tl__pg_error(s, "3D000", "this database name is too long or not UTF-8");
+            snprintf(s->database, sizeof(s->database), "%s", v);
+        } else if (strncmp(n, "_pq_.", 5) != 0) {
             if (tl_pg_settings_set(&s->settings, n, v, TL_PG_SET_START, &s->st))
                 return s->st.code;
         }

@@ -77,6 +77,8 @@ struct tl_pg {
     struct tl_scram scram;
     bool scram_open;
     char user[64];
+    char database[64];              /* as the client calls it: there is one only */
+    struct tl_session_info info;    /* what catalogs tell of the session */
     struct tl_principal *principal; /* NULL: the operator of an open door, or nobody */
     bool open;                      /* `tally` needs no password */
     struct tl_pg_settings settings;
@@ -138,6 +140,9 @@ void tl__pg_notice(struct tl_pg *s, const char *severity, const char *sqlstate, 
 enum tl_code tl__pg_error(struct tl_pg *s, const char *sqlstate, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 void tl__pg_ready(struct tl_pg *s);
+
+/* pg_facts.c: fills s->info, once the user is known */
+void tl__pg_facts(struct tl_pg *s);
 
 /* pg_auth.c */
 void tl__pg_startup(struct tl_pg *s);

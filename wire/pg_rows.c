@@ -187,7 +187,7 @@ static enum tl_code keep_rest(struct tl_pg *s, struct tl_pg_portal *p,
         if (from->validity)
             to->validity =
                 tl_arena_copy(&p->arena, from->validity, tl_bit_words(values) * 8, &s->st);
-        if (from->type.kind != TL_TEXT || s->st.code)
+        if (!tl_kind_is_bytes(from->type.kind) || s->st.code)
             continue;
         struct tl_slice *texts = (struct tl_slice *)(uintptr_t)to->data;
         for (uint32_t k = from->shape == TL_CONST ? 0 : first; k < values && !s->st.code; k++) {
@@ -271,13 +271,16 @@ static enum tl_code step(struct tl_pg *s, struct tl_chunk *chunk)
 static enum tl_code send_chunk(struct tl_pg *s, const struct tl_chunk *chunk)
 {
     struct tl_pg_portal *p = s->active;
-    uint32_t width = tally_describe(p->statement->plan)->output_count;
+    const struct tl_plan *plan = tally_describe(p->statement->plan);
+    uint32_t width = plan->output_count;
     tl_arena_reset(&s->scratch);
     struct tl_vector *flat = tl_arena_calloc(&s->scratch, (size_t)width + 1, sizeof(*flat), &s->st);
     for (uint32_t i = 0; i < width && !s->st.code; i++) {
         flat[i] = chunk->columns[i];
         if (flat[i].shape == TL_DICT)
             TL_IGNORE(tl_vector_flatten(&chunk->columns[i], &s->scratch, &flat[i], &s->st));
+        if (tl_type_eq(flat[i].type, plan->outputs[i].type)) /* as it was described */
+            flat[i].type = plan->outputs[i].type;
     }
     if (s->st.code)
         return s->st.code;

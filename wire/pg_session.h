@@ -40,6 +40,11 @@ struct tl_pg_options {
     uint32_t process_id, key; /* what CancelRequest must name */
     size_t message_bytes_max;
     struct tl_budget *budget; /* of all sessions; may be NULL */
+    /* For catalogs: when the client came and the server began, and their ends of the connection;
+     * empty: a Unix socket. */
+    int64_t now_us, server_start_us;
+    char client_address[48], server_address[48];
+    uint16_t client_port, server_port;
 };
 
 TL_CHECK enum tl_code tl_pg_new(const struct tl_pg_options *options, struct tl_pg **out,

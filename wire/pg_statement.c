@@ -21,6 +21,7 @@ static enum tl_code plan(struct tl_pg *s, struct tl_pg_statement *p)
         .timeout_ms = s->settings.timeout_ms,
         .param_count = p->oid_count,
         .param_types = p->types,
+        .info = &s->info,
     };
     struct tally_statement *fresh = NULL;
     if (!tl__pg_may(s, TL_SCOPE_READ))

@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/array.h"
+#include "base/pg_type.h"
 #include "base/text.h"
 #include "base/time.h"
 #include "engine/tally.h"
@@ -14,33 +16,14 @@
 
 enum { NUMERIC_POSITIVE = 0x0000, NUMERIC_NEGATIVE = 0x4000, NUMERIC_TEXT_MAX = 160 };
 
-static const struct {
-    uint32_t oid;
-    int16_t size;
-} outputs[TL_KIND_COUNT] = {
-    [TL_NULL] = {TL_PG_TEXT, -1},
-    [TL_BOOLEAN] = {TL_PG_BOOL, 1},
-    [TL_BIGINT] = {TL_PG_INT8, 8},
-    [TL_DOUBLE] = {TL_PG_FLOAT8, 8},
-    [TL_DECIMAL64] = {TL_PG_NUMERIC, -1},
-    [TL_DECIMAL128] = {TL_PG_NUMERIC, -1},
-    [TL_DATE] = {TL_PG_DATE, 4},
-    [TL_TIMESTAMP] = {TL_PG_TIMESTAMP, 8},
-    [TL_TIMESTAMPTZ] = {TL_PG_TIMESTAMPTZ, 8},
-    [TL_INTERVAL] = {TL_PG_INTERVAL, 16},
-    [TL_TEXT] = {TL_PG_TEXT, -1},
-};
-
 uint32_t tl_pg_oid_of(struct tl_type type)
 {
-    uint32_t oid = type.kind < TL_KIND_COUNT ? outputs[type.kind].oid : 0;
-    return oid ? oid : TL_PG_TEXT;
+    return tl_pg_type_oid(type);
 }
 
 int16_t tl_pg_size_of(struct tl_type type)
 {
-    bool known = type.kind < TL_KIND_COUNT && outputs[type.kind].oid;
-    return known ? outputs[type.kind].size : (int16_t)-1;
+    return tl_pg_type_size(type);
 }
 
 int32_t tl_pg_typmod_of(struct tl_type type)
@@ -188,6 +171,31 @@ static void put_numeric(struct tl_buffer *b, tl_i128 value, unsigned scale)
         tl_pg_put_u16(b, groups[i]);
 }
 
+/* As wide as the type that the client was told of. */
+static void put_integer(struct tl_buffer *b, struct tl_type type, int64_t v)
+{
+    int16_t size = tl_pg_type_size(type);
+    if (size == 2)
+        tl_pg_put_u16(b, (uint16_t)v);
+    else if (size == 4)
+        tl_pg_put_u32(b, (uint32_t)v);
+    else
+        tl_pg_put_u64(b, (uint64_t)v);
+}
+
+static void put_float(struct tl_buffer *b, struct tl_type type, uint64_t bits)
+{
+    double d;
+    uint32_t narrow;
+    memcpy(&d, &bits, sizeof(d));
+    float f = (float)d;
+    memcpy(&narrow, &f, sizeof(narrow));
+    if (type.flavour == TL_FLAVOUR_FLOAT4)
+        tl_pg_put_u32(b, narrow);
+    else
+        tl_pg_put_u64(b, bits);
+}
+
 static void put_binary(struct tl_buffer *b, const struct tl_vector *v, uint32_t row)
 {
     const void *at = value_at(v, row);
@@ -200,9 +208,12 @@ static void put_binary(struct tl_buffer *b, const struct tl_vector *v, uint32_t 
         tl_buffer_put_u8(b, *(const uint8_t *)at != 0);
         return;
     case TL_BIGINT:
+        memcpy(&i64, at, sizeof(i64));
+        put_integer(b, v->type, i64);
+        return;
     case TL_DOUBLE:
         memcpy(&i64, at, sizeof(i64));
-        tl_pg_put_u64(b, (uint64_t)i64);
+        put_float(b, v->type, (uint64_t)i64);
         return;
     case TL_TIMESTAMP:
     case TL_TIMESTAMPTZ:
@@ -229,6 +240,84 @@ static void put_binary(struct tl_buffer *b, const struct tl_vector *v, uint32_t 
     }
 }
 
+static void array_as_text(struct tl_buffer *b, const struct tl_array_view *a, bool vector,
+                          const struct tl_zone *zone, struct tl_zone_span *span)
+{
+    struct tl_buffer text;
+    tl_buffer_init(&text, "an element of an array", TL_TEXT_BYTES_MAX);
+    if (!vector)
+        tl_buffer_put_u8(b, '{');
+    for (uint32_t i = 0; i < a->count; i++) {
+        uint8_t value[16] __attribute__((aligned(16)));
+        struct tl_vector one = {.type = a->element, .shape = TL_CONST, .count = 1, .data = value};
+        if (i > 0)
+            tl_buffer_put_u8(b, vector ? ' ' : ',');
+        if (tl_array_is_null(a, i)) {
+            tl_buffer_put(b, "NULL", 4);
+            continue;
+        }
+        text.size = 0;
+        tl_array_get(a, i, value);
+        tl_pg_put_value(&text, &one, 0, false, zone, span);
+        if (vector)
+            tl_buffer_put(b, text.data, text.size);
+        else
+            tl_array_put(b, tl_buffer_slice(&text));
+    }
+    if (!vector)
+        tl_buffer_put_u8(b, '}');
+    tl_buffer_deinit(&text);
+}
+
+static void array_as_binary(struct tl_buffer *b, const struct tl_array_view *a,
+                            const struct tl_zone *zone, struct tl_zone_span *span)
+{
+    bool nulls = false;
+    for (uint32_t i = 0; i < a->count; i++)
+        nulls = nulls || tl_array_is_null(a, i);
+    tl_pg_put_u32(b, a->count > 0);
+    tl_pg_put_u32(b, nulls);
+    tl_pg_put_u32(b, tl_pg_type_oid(a->element));
+    if (a->count == 0)
+        return;
+    tl_pg_put_u32(b, a->count);
+    tl_pg_put_u32(b, (uint32_t)a->lower);
+    struct tl_buffer field;
+    tl_buffer_init(&field, "an element of an array", TL_TEXT_BYTES_MAX);
+    for (uint32_t i = 0; i < a->count; i++) {
+        uint8_t value[16] __attribute__((aligned(16)));
+        struct tl_vector one = {.type = a->element, .shape = TL_CONST, .count = 1, .data = value};
+        if (tl_array_is_null(a, i)) {
+            tl_pg_put_u32(b, UINT32_MAX);
+            continue;
+        }
+        field.size = 0;
+        tl_array_get(a, i, value);
+        tl_pg_put_value(&field, &one, 0, true, zone, span);
+        tl_pg_put_u32(b, (uint32_t)field.size);
+        tl_buffer_put(b, field.data, field.size);
+    }
+    tl_buffer_deinit(&field);
+}
+
+static void put_array(struct tl_buffer *b, const struct tl_vector *v, uint32_t row, bool binary,
+                      const struct tl_zone *zone, struct tl_zone_span *span)
+{
+    struct tl_slice bytes;
+    memcpy(&bytes, value_at(v, row), sizeof(bytes));
+    struct tl_array_view a = tl_array_view(bytes);
+    /* The client was told the column's type, which may say more than the value does. */
+    struct tl_type told = tl_type_element(v->type);
+    if (told.kind == a.element.kind)
+        a.element = told;
+    bool vector =
+        v->type.flavour == TL_FLAVOUR_INT2VECTOR || v->type.flavour == TL_FLAVOUR_OIDVECTOR;
+    if (binary)
+        array_as_binary(b, &a, zone, span);
+    else
+        array_as_text(b, &a, vector, zone, span);
+}
+
 void tl_pg_put_value(struct tl_buffer *b, const struct tl_vector *v, uint32_t row, bool binary,
                      const struct tl_zone *zone, struct tl_zone_span *span)
 {
@@ -238,6 +327,10 @@ void tl_pg_put_value(struct tl_buffer *b, const struct tl_vector *v, uint32_t ro
                    "every value's text fits");
     if (v->type.kind == TL_NULL)
         return;
+    if (v->type.kind == TL_ARRAY) {
+        put_array(b, v, row, binary, zone, span);
+        return;
+    }
     if (binary || v->type.kind == TL_TEXT) {
         put_binary(b, v, row);
         return;
