@@ -30,11 +30,11 @@
 enum {
     TL__EXPRS_MAX = 262144, /* of one plan: BETWEEN and CASE x WHEN write their operand twice */
     TL__SCAN_COLUMNS_MAX = 4096,
-    TL__CTE_DEPTH_MAX = 8,   /* names of WITH that are written out within each other */
-    TL__VIEWS_MAX = 4,       /* subqueries folded into one block: their expressions multiply */
-    TL__VIEW_NODES_MAX = 16, /* size of an expression that may be written more than once */
+    TL__CTE_DEPTH_MAX = 8,    /* names of WITH that are written out within each other */
+    TL__VIEWS_MAX = 4,        /* subqueries folded into one block: their expressions multiply */
+    TL__VIEW_NODES_MAX = 16,  /* size of an expression that may be written more than once */
     TL__DEFINITIONS_MAX = 16, /* views that read views */
-    TL__PARAM_SCALE = 12     /* of a parameter that must be a decimal: DECIMAL(38,12) */
+    TL__PARAM_SCALE = 12      /* of a parameter that must be a decimal: DECIMAL(38,12) */
 };
 
 /* Within the binder alone. */
@@ -81,7 +81,7 @@ struct tl__binder {
     uint32_t sublink_count, sublink_capacity;
     struct tl__sublink **sublinks;
     uint32_t slot_capacity, init_capacity, cte_capacity;
-    struct tl__cte *ctes; /* in scope, the innermost first */
+    struct tl__cte *ctes;      /* in scope, the innermost first */
     uint32_t definition_depth; /* views within each other */
 };
 

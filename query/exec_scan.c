@@ -221,7 +221,8 @@ static enum tl_code open_locked(struct tl_run *run, struct tl__shared_scan *shar
 
 /* ---- morsels ---- */
 
-static enum tl_code next_morsel_locked(struct tl__shared_scan *shared, struct tl_morsel *out, bool *found, struct tl_status *st)
+static enum tl_code next_morsel_locked(struct tl__shared_scan *shared, struct tl_morsel *out,
+                                       bool *found, struct tl_status *st)
 {
     *found = false;
     if (shared->ahead_count) {

@@ -897,6 +897,19 @@ TEXT_KERNEL(pg_encoding_to_char)
     return say(out, int_arg(c, 0, row) == 6 ? "UTF8" : "");
 }
 
+TL__KERNEL(pg_char_to_encoding)
+{
+    int64_t *out = tl__out(c, sizeof(*out));
+    if (!out)
+        return c->st->code;
+    TL__EACH(c, i)
+    {
+        struct tl_slice name = tl__text_arg(c, 0, i);
+        out[i] = tl_text_eq_nocase(name, "utf8") || tl_text_eq_nocase(name, "utf-8") ? 6 : -1;
+    }
+    return TL_OK;
+}
+
 TEXT_KERNEL(pg_client_encoding)
 {
     (void)c;
