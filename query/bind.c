@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "query/catalog.h"
 
 /* ---- columns ---- */
 
@@ -192,7 +193,7 @@ static enum tl_code find_name(struct tl__block *k, const struct tl_ast *ast,
         *room = (struct tl__name){ast->name, 1, part};
         *out = room;
     }
-    if (!*out && ast->qualifier)
+    if (!*out && ast->qualifier && strcmp(ast->name, "tableoid") != 0)
         return TL__BIND_FAIL(k->b, TL_NOT_FOUND, "42703", ast->position,
                              "column %s.%s does not exist", ast->qualifier, ast->name);
     return TL_OK;
@@ -297,12 +298,31 @@ static enum tl_code no_column(struct tl__block *k, const struct tl_ast *ast)
                          ast->name);
 }
 
+/* t.tableoid of a catalog: which of them a description would be about. */
+static enum tl_code bind_tableoid(struct tl__block *k, const struct tl_ast *ast, bool *found,
+                                  struct tl_expr **out)
+{
+    struct tl__scope *s = NULL;
+    *found = false;
+    if (ast->kind != TL_AST_COLUMN || !ast->qualifier || strcmp(ast->name, "tableoid") != 0)
+        return TL_OK;
+    enum tl_code rc = tl__find_scope(k, ast->schema, ast->qualifier, ast->position, &s);
+    if (rc || !s || !s->table || s->view || !tl_catalog_owns(s->table->id))
+        return rc;
+    int64_t oid = s->table->id & ~TL_CATALOG_BIT;
+    *found = true;
+    *out = tl__const_new(k->b, tl_type_flavoured(TL_BIGINT, TL_FLAVOUR_OID), &oid, ast->position);
+    return *out ? TL_OK : k->b->st->code;
+}
+
 static enum tl_code bind_column_ref(struct tl__block *k, const struct tl_ast *ast,
                                     struct tl_expr **out)
 {
     bool found;
     enum tl_code rc = bind_reference(k, ast, &found, out);
-    return rc || found ? rc : no_column(k, ast);
+    if (rc || found)
+        return rc;
+    return bind_tableoid(k, ast, &found, out) || found ? k->b->st->code : no_column(k, ast);
 }
 
 /* array[index] */

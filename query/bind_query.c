@@ -684,9 +684,11 @@ static enum tl_code init_plan(struct tl__binder *b, const struct tl__sublink *s,
                               struct tl_type type, struct tl_expr **out)
 {
     struct tl_plan *plan = b->plan;
-    struct tl_init_plan init = {.apply = s->kind == TL_SUBLINK_EXISTS ? TL_APPLY_EXISTS
-                                                                      : TL_APPLY_SCALAR};
-    enum tl_code rc = tl__query_build(b, s->query, false, &init.root);
+    struct tl_init_plan init = {.apply = s->kind == TL_SUBLINK_EXISTS  ? TL_APPLY_EXISTS
+                                         : s->kind == TL_SUBLINK_ARRAY ? TL_APPLY_ARRAY
+                                                                       : TL_APPLY_SCALAR};
+    bool ordered = s->kind == TL_SUBLINK_ARRAY;
+    enum tl_code rc = tl__query_build(b, s->query, ordered, &init.root);
     if (!rc)
         rc = tl__slot_new(b, type, &init.slot);
     if (rc)
@@ -761,9 +763,6 @@ static const char *negated_comparison(const char *op)
 enum tl_code tl__bind_sublink(struct tl__block *k, const struct tl_ast *ast, struct tl_expr **out)
 {
     struct tl__binder *b = k->b;
-    if (ast->integer == TL_SUBLINK_ARRAY)
-        return TL__BIND_FAIL(b, TL_UNSUPPORTED, "0A000", ast->position,
-                             "ARRAY(SELECT …) is not supported");
     /* x op ALL (…) is NOT (x op' ANY (…)), op' being what op is not. */
     bool all = ast->integer == TL_SUBLINK_ALL;
     const char *op = all ? negated_comparison(ast->name) : ast->name;
@@ -782,11 +781,16 @@ enum tl_code tl__bind_sublink(struct tl__block *k, const struct tl_ast *ast, str
     if (rc)
         return rc;
     struct tl_type type = tl_type_of(TL_BOOLEAN);
-    if (s->kind == TL_SUBLINK_SCALAR) {
+    if (s->kind == TL_SUBLINK_SCALAR || s->kind == TL_SUBLINK_ARRAY) {
         if (s->query->output_count != 1)
             return TL__BIND_FAIL(b, TL_INVALID, "42601", ast->position,
                                  "subquery must return only one column");
         type = s->query->outputs[0].type;
+        if (s->kind == TL_SUBLINK_ARRAY && type.kind == TL_ARRAY)
+            return TL__BIND_FAIL(b, TL_UNSUPPORTED, "0A000", ast->position,
+                                 "an array of arrays is not supported");
+        if (s->kind == TL_SUBLINK_ARRAY)
+            type = tl_type_array(type);
     } else if (s->kind == TL_SUBLINK_ANY) {
         rc = bind_test(k, ast, op, s);
     }

@@ -179,11 +179,15 @@ const char *tl_catalog_schema_of(const struct tl_table_info *t)
 
 bool tl_catalog_refuses(const struct tl_table_info *t)
 {
-    static const char *const refused[] = {"pg_authid",        "pg_shadow",
-                                          "pg_user_mapping",  "pg_statistic",
-                                          "pg_subscription",  "pg_hba_file_rules",
-                                          "pg_file_settings", "pg_ident_file_mappings",
-                                          "pg_largeobject",   "pg_statistic_ext_data"};
+    static const char *const refused[] = {"pg_authid",
+                                          "pg_shadow",
+                                          "pg_user_mapping",
+                                          "pg_statistic",
+                                          "pg_hba_file_rules",
+                                          "pg_file_settings",
+                                          "pg_ident_file_mappings",
+                                          "pg_largeobject",
+                                          "pg_statistic_ext_data"};
     for (size_t i = 0; tl_catalog_owns(t->id) && i < sizeof(refused) / sizeof(refused[0]); i++)
         if (strcmp(refused[i], t->name) == 0)
             return true;

@@ -11,6 +11,7 @@
  */
 #include <string.h>
 
+#include "base/array.h"
 #include "base/hash.h"
 #include "query/exec_int.h"
 
@@ -44,6 +45,34 @@ static enum tl_code two_rows(struct tl_status *st)
     return tl_status_sql(st, "21000", 0);
 }
 
+/* The rest of a subplan's one column as an array, in the arena. */
+static enum tl_code collect_array(struct tl_run *sub, struct tl__batch *batch,
+                                  struct tl_type element, struct tl_arena *arena,
+                                  struct tl_slice *out, struct tl_status *st)
+{
+    struct tl__rows rows;
+    enum tl_code rc = tl__rows_init(&rows, &element, 1, arena, sub->budget, st);
+    if (rc)
+        return rc;
+    while (rc == TL_OK && batch->n > 0) {
+        rc = tl__rows_append(&rows, sub->root_pipe, batch->columns, batch->sel, batch->n, st);
+        if (rc == TL_OK)
+            rc = tl__subrun_next(sub, batch, st);
+    }
+    uint32_t *ids = tl_arena_alloc(arena, sizeof(*ids) * (rows.count + 1u), st);
+    struct tl_vector v = {.data = out};
+    if (rc == TL_OK && !ids)
+        rc = st->code;
+    for (uint32_t i = 0; rc == TL_OK && i < rows.count; i++)
+        ids[i] = i;
+    if (rc == TL_OK && rows.count > 0)
+        rc = tl__rows_gather(&rows, 0, ids, rows.count, arena, &v, st);
+    if (rc == TL_OK)
+        rc = tl_array_build(arena, element, v.data, v.validity, rows.count, 1, out, st);
+    tl__rows_deinit(&rows);
+    return rc;
+}
+
 /* ---- init plans ---- */
 
 static enum tl_code run_init(struct tl_run *run, const struct tl_init_plan *init,
@@ -63,6 +92,11 @@ static enum tl_code run_init(struct tl_run *run, const struct tl_init_plan *init
             *value = batch.n > 0;
         *slot = (struct tl_vector){.type = type, .shape = TL_CONST, .count = 1, .data = value};
         rc = value ? TL_OK : st->code;
+    } else if (rc == TL_OK && init->apply == TL_APPLY_ARRAY) {
+        struct tl_slice *value = tl_arena_alloc(&run->arena, sizeof(*value), st);
+        rc = value ? collect_array(sub, &batch, tl_type_element(type), &run->arena, value, st)
+                   : st->code;
+        *slot = (struct tl_vector){.type = type, .shape = TL_CONST, .count = 1, .data = value};
     } else if (rc == TL_OK && batch.n > 1) {
         rc = two_rows(st);
     } else if (rc == TL_OK && batch.n == 1) {
@@ -74,7 +108,7 @@ static enum tl_code run_init(struct tl_run *run, const struct tl_init_plan *init
             if (tl_vector_valid(&one, 0)) {
                 uint32_t width = tl_kind_width(type.kind);
                 void *copy = tl_arena_copy(&run->arena, one.data, width, st);
-                if (copy && type.kind == TL_TEXT) {
+                if (copy && tl_kind_is_bytes(type.kind)) {
                     struct tl_slice *s = copy;
                     s->data = tl_arena_copy(&run->arena, s->data, s->size, st);
                     copy = s->data ? copy : NULL;
@@ -201,7 +235,7 @@ static enum tl_code write_key(struct apply *self, uint32_t row, uint32_t *size,
         bool valid = tl_vector_valid(v, row);
         size_t width = tl_kind_width(v->type.kind), index = v->shape == TL_CONST ? 0 : row;
         const void *data = (const uint8_t *)v->data + index * width;
-        if (v->type.kind == TL_TEXT && valid) {
+        if (tl_kind_is_bytes(v->type.kind) && valid) {
             struct tl_slice s = ((const struct tl_slice *)v->data)[index];
             data = s.data;
             width = s.size;
@@ -251,6 +285,23 @@ static void forget(struct apply *self)
         memset(self->slots.data, 0, ((size_t)self->slot_mask + 1) * sizeof(uint32_t));
 }
 
+/* The subplan's rows, from `batch` on, as one array at the end of the store. */
+static enum tl_code append_array(struct apply *self, struct tl_run *sub, struct tl__batch *batch,
+                                 struct tl_status *st)
+{
+    const struct tl_plan_node *node = self->op.node;
+    struct tl_type type = node->types[node->child->column_count];
+    struct tl_arena arena;
+    tl_arena_init(&arena, self->op.run->budget, 4096);
+    struct tl_slice value;
+    enum tl_code rc = collect_array(sub, batch, tl_type_element(type), &arena, &value, st);
+    struct tl_vector v = {.type = type, .shape = TL_CONST, .count = 1, .data = &value};
+    if (rc == TL_OK)
+        rc = tl__rows_append(&self->rows, sub->root_pipe, &v, NULL, 1, st);
+    tl_arena_deinit(&arena);
+    return rc;
+}
+
 /* Runs the subplan for a row; its rows go to the end of the store. */
 static enum tl_code run_subplan(struct apply *self, uint32_t row, struct tl_status *st)
 {
@@ -263,7 +314,7 @@ static enum tl_code run_subplan(struct apply *self, uint32_t row, struct tl_stat
     if (rc)
         return rc;
     uint32_t before = self->rows.count;
-    bool exists = false, unknown = false, any = false;
+    bool exists = false, unknown = false, any = false, appended = false;
     for (;;) {
         struct tl__batch batch;
         rc = tl__subrun_next(sub, &batch, st);
@@ -272,6 +323,11 @@ static enum tl_code run_subplan(struct apply *self, uint32_t row, struct tl_stat
         exists = true;
         if (node->apply == TL_APPLY_EXISTS)
             break;
+        if (node->apply == TL_APPLY_ARRAY) {
+            rc = append_array(self, sub, &batch, st);
+            appended = true;
+            break;
+        }
         if (node->apply == TL_APPLY_ANY) {
             const struct tl_vector *v = &batch.columns[0];
             for (uint32_t k = 0; k < batch.n; k++) {
@@ -297,6 +353,10 @@ static enum tl_code run_subplan(struct apply *self, uint32_t row, struct tl_stat
         if (node->apply == TL_APPLY_ANY && !any && unknown)
             tl__null_vector(v.type, 1, &v);
         rc = tl__rows_append(&self->rows, sub->root_pipe, &v, NULL, 1, st);
+    }
+    if (rc == TL_OK && node->apply == TL_APPLY_ARRAY && !appended) {
+        struct tl__batch empty = {0};
+        rc = append_array(self, sub, &empty, st);
     }
     tl_run_free(sub);
     return rc;

@@ -790,7 +790,7 @@ static enum tl_code make_steps(struct join *j, struct tl__pipe *left, struct tl_
     for (uint32_t i = 0; rc == TL_OK && i < j->key_count; i++) {
         struct key *key = &j->keys[i];
         key->type = node->right_keys[i]->type;
-        key->text = key->type.kind == TL_TEXT;
+        key->text = tl_kind_is_bytes(key->type.kind);
         key->width = key->text ? sizeof(struct tl_slice) : is_wide(key->type) ? 16 : 8;
         tl__array_init(&key->values, j->op.run->budget, key->width);
         rc = tl__step_new(left, node->left_keys[i], &key->left, st);

@@ -129,9 +129,9 @@ static enum tl_code append_column(struct tl__rows *r, struct tl__rows_column *c,
             c->nulls = c->nulls || !valid[k];
         }
     }
-    switch (c->type.kind == TL_TEXT ? 0 : c->width) {
+    switch (tl_kind_is_bytes(c->type.kind) ? 0 : c->width) {
     case 0:
-        return c->type.kind == TL_TEXT ? append_texts(r, c, v, sel, n, st) : TL_OK;
+        return tl_kind_is_bytes(c->type.kind) ? append_texts(r, c, v, sel, n, st) : TL_OK;
     case 1:
         COPY(uint8_t);
         return TL_OK;

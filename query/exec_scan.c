@@ -156,7 +156,7 @@ static enum tl_code predicates_of(struct tl__shared_scan *shared, struct tl__pip
                 return rc;
             if (null)
                 continue; /* matches nothing; the filter above knows */
-            if (type.kind == TL_TEXT) {
+            if (tl_kind_is_bytes(type.kind)) {
                 struct tl_slice s = *(const struct tl_slice *)v.data;
                 const void *copy = tl_arena_copy(&pipe->memory, s.data, s.size, st);
                 if (!copy)

@@ -1039,7 +1039,7 @@ static enum tl_code semi_join(struct planner *p, struct tl_expr *e, struct input
             return TL_OK;
     struct tl__sublink *s = b->sublinks[link->index];
     bool any = s->kind == TL_SUBLINK_ANY;
-    if (s->kind == TL_SUBLINK_SCALAR || (any && negated))
+    if (s->kind == TL_SUBLINK_SCALAR || s->kind == TL_SUBLINK_ARRAY || (any && negated))
         return TL_OK;
     struct pairs pairs = {0};
     uint32_t in_test = 0;
@@ -1205,11 +1205,12 @@ static enum tl_code apply_link(struct planner *p, struct tl_expr **e, struct inp
     struct tl_plan_node *right, *node;
     enum tl_code rc = level_slots(b, &s->level, link->args, &slots, &args, &count);
     if (!rc)
-        rc = tl__query_build(b, s->query, false, &right);
+        rc = tl__query_build(b, s->query, s->kind == TL_SUBLINK_ARRAY, &right);
     if (rc)
         return rc;
     enum tl_apply_kind kind = s->kind == TL_SUBLINK_SCALAR   ? TL_APPLY_SCALAR
                               : s->kind == TL_SUBLINK_EXISTS ? TL_APPLY_EXISTS
+                              : s->kind == TL_SUBLINK_ARRAY  ? TL_APPLY_ARRAY
                                                              : TL_APPLY_ANY;
     if (kind == TL_APPLY_EXISTS)
         rc = one_row(b, &right);

@@ -131,7 +131,8 @@ enum tl_apply_kind {
     TL_APPLY_EXISTS, /* child's columns and whether the subplan has a row */
     TL_APPLY_ANY,    /* child's columns and the OR over the subplan's one BOOLEAN column */
     TL_APPLY_CROSS,  /* child's row beside each row of the subplan */
-    TL_APPLY_LEFT    /* the same; beside NULLs when there is none */
+    TL_APPLY_LEFT,   /* the same; beside NULLs when there is none */
+    TL_APPLY_ARRAY   /* child's columns and the array of the subplan's one column */
 };
 
 enum tl_table_function { TL_TABLE_GENERATE_SERIES };
@@ -268,7 +269,7 @@ struct tl_plan_node {
 /* A subquery that is run once, before the plan's root: sets a slot. */
 struct tl_init_plan {
     uint32_t slot;
-    uint8_t apply; /* TL_APPLY_SCALAR or TL_APPLY_EXISTS */
+    uint8_t apply; /* TL_APPLY_SCALAR, EXISTS or ARRAY */
     struct tl_plan_node *root;
 };
 

@@ -498,7 +498,7 @@ static void print_apply(struct printer *p, const struct tl_plan_node *n, uint32_
 {
     static const char *const names[] = {
         [TL_APPLY_SCALAR] = "one value", [TL_APPLY_EXISTS] = "exists", [TL_APPLY_ANY] = "any",
-        [TL_APPLY_CROSS] = "cross",      [TL_APPLY_LEFT] = "left",
+        [TL_APPLY_CROSS] = "cross",      [TL_APPLY_LEFT] = "left",     [TL_APPLY_ARRAY] = "array",
     };
     put(p, "For Each Row: ");
     put(p, names[n->apply]);
