@@ -25,7 +25,7 @@
 
 /* ---- threads ---- */
 
-enum { PROMPT_SLICE_NS = 300000 };
+enum { PROMPT_SLICE_NS = 100000 };
 
 struct start {
     void (*fn)(void *arg);
