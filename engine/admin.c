@@ -527,6 +527,8 @@ enum tl_code tally_status(struct tally *db, struct tl_buffer *json, struct tl_st
 {
     struct tl_snapshot snapshot;
     struct tl_cache_stats cache;
+    struct tl_status ignored = TL_STATUS_INIT;
+    TL_IGNORE(tl_snapshot_wait(db, &ignored)); /* it then shows what is there */
     tl_snapshot_take(db, &snapshot);
     tl_cache_stats(db->cache, &cache);
     struct tl_event_ids_stats ids;

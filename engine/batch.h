@@ -58,6 +58,8 @@ struct tl_batch {
     uint32_t rows;
     struct tl_batch_column *columns; /* one per info.columns of the table */
     uint32_t duplicates;             /* rows left out by event id; known once applied */
+    void (*between)(void *arg);      /* called between columns while it is applied; may be NULL */
+    void *between_arg;
 };
 
 static inline bool tl_batch_valid(const struct tl_batch_column *c, uint32_t row)

@@ -145,12 +145,17 @@ struct tally {
     struct tl_current current;
     struct tl_reaper *reaper;   /* of versions */
     _Atomic uint64_t published; /* release: every row up to it is in place */
+    /* Acknowledged although not published yet: who takes a snapshot waits until it is. Stored with
+     * release before the acknowledgement goes. */
+    _Atomic uint64_t told;
 
     pthread_mutex_t manifest_lock;
     pthread_mutex_t version_lock;
     pthread_cond_t version_changed; /* a flush, a merge, a poison, a close */
     uint64_t generation;            /* counts these changes */
-    struct tl_seal *seals;          /* oldest first */
+    pthread_cond_t published_changed;
+    uint32_t published_waiters;
+    struct tl_seal *seals; /* oldest first */
     uint32_t seal_count;
     uint64_t flushed_seal, flushed_position;
     int64_t flushed_log_time_us;
@@ -296,6 +301,9 @@ TL_CHECK enum tl_code tl_db_source_new(struct tally *db, const struct tl_snapsho
 void tl_db_source_free(struct tl_source *s);
 
 void tl_snapshot_take(struct tally *db, struct tl_snapshot *out);
+/* Until what was acknowledged is published, before a snapshot is taken: mostly at once. TL_CLOSED:
+ * it will not be before a restart. */
+TL_CHECK enum tl_code tl_snapshot_wait(struct tally *db, struct tl_status *st);
 void tl_snapshot_release(struct tl_snapshot *s);
 
 /* query.c: ends cursors that were idle too long, or that pin memory that is needed */

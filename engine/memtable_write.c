@@ -795,6 +795,8 @@ enum tl_code tl_memtable_apply(struct tl_memtable *m, const struct tl_batch *bat
         const struct tl_batch_column *from = &batch->columns[i];
         if (!from->present || from->valid_count == 0)
             continue;
+        if (batch->between)
+            batch->between(batch->between_arg);
         enum tl_code rc;
         if (info->columns[i].type.kind == TL_TEXT)
             rc = put_text(&t, from, from->strings, from->bad, info->columns[i].id, st);

@@ -80,6 +80,7 @@ void tl_db_changed_locked(struct tally *db)
 {
     db->generation++;
     pthread_cond_broadcast(&db->version_changed);
+    pthread_cond_broadcast(&db->published_changed);
 }
 
 void tl_db_poison(struct tally *db, const struct tl_status *why)
@@ -472,6 +473,7 @@ enum tl_code tally_open(const char *dir, const struct tally_options *options, st
     pthread_mutex_init(&db->queue_lock, NULL);
     pthread_mutex_init(&db->cursors_lock, NULL);
     pthread_cond_init(&db->version_changed, NULL);
+    pthread_cond_init(&db->published_changed, NULL);
     pthread_cond_init(&db->queue_changed, NULL);
     db->clock = options && options->clock ? options->clock : tl_clock_system();
     if (tl_reaper_new(&db->reaper, st) || take_options(db, options, st) ||
@@ -543,6 +545,7 @@ void tally_close(struct tally *db)
     pthread_mutex_destroy(&db->queue_lock);
     pthread_mutex_destroy(&db->cursors_lock);
     pthread_cond_destroy(&db->version_changed);
+    pthread_cond_destroy(&db->published_changed);
     pthread_cond_destroy(&db->queue_changed);
     free(db);
 }

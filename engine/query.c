@@ -154,6 +154,8 @@ static enum tl_code start_run(struct tally_cursor *c, struct tl_status *st)
     struct tally_statement *s = c->statement;
     struct tally *db = s->db;
     if (!c->snapshot.version) {
+        if (tl_snapshot_wait(db, st))
+            return st->code;
         tl_snapshot_take(db, &c->snapshot);
         c->now_us = tl_clock_wall_us(db->clock);
     }
@@ -255,6 +257,8 @@ struct tally_snapshot {
 enum tl_code tally_snapshot_open(struct tally *db, struct tally_snapshot **out,
                                  struct tl_status *st)
 {
+    if (tl_snapshot_wait(db, st))
+        return st->code;
     struct tally_snapshot *s = calloc(1, sizeof(*s));
     if (!s)
         return TL_FAIL(st, TL_LIMIT, "no memory for a snapshot");

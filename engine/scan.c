@@ -720,6 +720,27 @@ static const struct tl_source_vtable source_vtab = {
 
 /* ---- snapshots and the source ---- */
 
+enum tl_code tl_snapshot_wait(struct tally *db, struct tl_status *st)
+{
+    /* acquire: whoever asks after an acknowledgement sees what the log thread stored before it */
+    uint64_t told = atomic_load_explicit(&db->told, memory_order_acquire);
+    if (atomic_load_explicit(&db->published, memory_order_acquire) >= told)
+        return TL_OK;
+    pthread_mutex_lock(&db->version_lock);
+    db->published_waiters++;
+    uint64_t published;
+    while ((published = atomic_load_explicit(&db->published, memory_order_acquire)) < told &&
+           !atomic_load_explicit(&db->poisoned, memory_order_relaxed))
+        pthread_cond_wait(&db->published_changed, &db->version_lock);
+    db->published_waiters--;
+    pthread_mutex_unlock(&db->version_lock);
+    return published >= told ? TL_OK
+                             : TL_FAIL(st, TL_CLOSED,
+                                       "the database failed to apply a batch that is in its log; "
+                                       "restart it: %.120s",
+                                       db->poison.text);
+}
+
 void tl_snapshot_take(struct tally *db, struct tl_snapshot *out)
 {
     /* The position first: a version read after it holds every memtable that the position

@@ -9,7 +9,9 @@
  *     (G1 in flight) ────────────┴─ wait G1 ──┴─ publish G1, acknowledge G1
  *
  * Invariants
- *  (1) a completion with TL_OK is called only after its record is durable and published;
+ *  (1) a completion with TL_OK is called only after its record is durable; and published, but for
+ *      a batch that waits alone: it is completed as soon as it is durable, between two columns
+ *      of applying it, and whoever takes a snapshot waits for the rest (tl_snapshot_wait);
  *  (2) records are applied in the order of the log;
  *  (3) after a failed append, commit or apply nothing is applied, published or acknowledged
  *      any more: the database is poisoned until it is opened again.
@@ -28,6 +30,7 @@ enum {
     GROUP_ITEMS_MAX = 4096,
     GROUP_BODY_BYTES_MAX = 6 << 20, /* the next batch joins while the group holds less */
     GROUP_ARENA_CHUNK = 1 << 20,
+    ALONE_BYTES_MAX = 256 << 10, /* of a batch that may be told before it is published */
 };
 #define QUEUE_BYTES_MAX (64ULL << 20)
 
@@ -40,6 +43,9 @@ struct group {
     uint64_t position; /* of its last record, 0: none was appended */
     uint64_t begun_ns;
     struct tl_seal *seal; /* applied in it, to be handed to the flusher after publishing */
+    struct writer *writer;
+    bool durable; /* the commit was waited for */
+    bool told;    /* its batch is completed */
 };
 
 struct writer {
@@ -255,7 +261,7 @@ static void finish_group(struct writer *w, struct group *g)
     uint64_t now_ns = tl_clock_mono_ns(w->db->clock);
     for (uint32_t i = 0; i < g->count; i++) {
         struct tl_item *item = g->items[i];
-        if (item->kind == TL_ITEM_BATCH)
+        if (item->kind == TL_ITEM_BATCH && !g->told)
             finish_batch(w->db, item, now_ns, more_follow(g, i));
         else if (item->waiter) /* nobody waits for a seal of our own */
             waiter_finish(item->waiter, &item->st);
@@ -266,6 +272,7 @@ static void finish_group(struct writer *w, struct group *g)
     g->body_bytes = 0;
     g->rows = 0;
     g->position = 0;
+    g->durable = g->told = false;
     tl_arena_reset(&g->arena);
 }
 
@@ -356,6 +363,13 @@ static void gather_batch(struct writer *w, struct group *g, struct tl_item *item
         return;
     }
     struct tl_refused *refused = NULL;
+    struct tl_slice body = item->batch.body;
+    if (g->count == 0 && !w->taken && body.size <= ALONE_BYTES_MAX) {
+        /* A copy, so that the sender's bytes may go before the batch is applied. */
+        struct tl_status no_memory = TL_STATUS_INIT;
+        const uint8_t *copy = tl_arena_copy(&g->arena, body.data, body.size, &no_memory);
+        body.data = copy ? copy : body.data;
+    }
     *r = (struct tl_record_batch){.table_id = table->info.id,
                                   .schema_version = table->schema_version,
                                   .program_version = tl_program_identity.version,
@@ -363,7 +377,7 @@ static void gather_batch(struct writer *w, struct group *g, struct tl_item *item
                                   .import = item->batch.import,
                                   .sequence = item->batch.sequence,
                                   .producer = item->batch.producer,
-                                  .body = item->batch.body};
+                                  .body = body};
     enum tl_code rc = tl_batch_decode(r->body, table, &g->arena, &item->decoded, st);
     if (!rc)
         rc = tl_batch_judge(&item->decoded, r->received_at_us, r->import, &item->batch.tenant,
@@ -584,6 +598,30 @@ static enum tl_code apply_item(struct writer *w, struct group *g, struct tl_item
     }
 }
 
+/* Nothing that the batch borrows is needed to apply it, nor applying it to acknowledge it. */
+static bool may_be_told_early(const struct tl_item *item)
+{
+    return item->kind == TL_ITEM_BATCH && item->stored &&
+           item->record.body.data != item->batch.body.data && !tl_event_ids_has(&item->decoded);
+}
+
+/* Between two columns: is it durable? A failure is met again, and told, by who waits. */
+static void tell_when_durable(void *arg)
+{
+    struct group *g = arg;
+    struct tally *db = g->writer->db;
+    struct tl_status st = TL_STATUS_INIT;
+    uint64_t durable;
+    if (g->told || !tl_log_commit_ready(db->log) ||
+        atomic_load_explicit(&db->poisoned, memory_order_relaxed) ||
+        tl_log_commit_wait(db->log, &durable, &st))
+        return;
+    g->durable = g->told = true;
+    /* release: before the completion; pairs with tl_snapshot_wait */
+    atomic_store_explicit(&db->told, g->position, memory_order_release);
+    finish_batch(db, g->items[0], tl_clock_mono_ns(db->clock), false);
+}
+
 /* Batches that follow each other are applied together. */
 static enum tl_code apply_group(struct writer *w, struct group *g, struct tl_status *st)
 {
@@ -634,9 +672,9 @@ static void complete_in_flight(struct writer *w)
     struct tally *db = w->db;
     struct group *g = w->in_flight;
     struct tl_status st = TL_STATUS_INIT;
-    uint64_t durable = 0;
+    uint64_t durable = g->position;
     w->in_flight = NULL;
-    if (tl_log_commit_wait(db->log, &durable, &st)) {
+    if (!g->durable && tl_log_commit_wait(db->log, &durable, &st)) {
         tl_status_wrap(&st, "writing the log");
         tl_db_poison(db, &st);
     } else if (!atomic_load_explicit(&db->poisoned, memory_order_relaxed) &&
@@ -662,6 +700,8 @@ static void complete_in_flight(struct writer *w)
         g->seal = NULL;
     }
     pthread_mutex_lock(&db->version_lock);
+    if (db->published_waiters > 0)
+        pthread_cond_broadcast(&db->published_changed);
     if (db->compact_seal < db->state.compact_seal) {
         TL_IGNORE(tl_request_add(db, db->state.compact_seal, db->state.compact_log_time_us,
                                  db->state.compact_schema, &st));
@@ -684,6 +724,10 @@ static void commit_open(struct writer *w)
         tl_db_poison(db, &st);
         fail_group(w, g, &st);
         return;
+    }
+    if (g->count == 1 && may_be_told_early(g->items[0])) {
+        g->items[0]->decoded.between = tell_when_durable;
+        g->items[0]->decoded.between_arg = g;
     }
     if (apply_group(w, g, &st)) {
         tl_status_wrap(&st, "applying a record");
@@ -794,8 +838,10 @@ void tl_writer_main(void *arg)
     tl_assert(w != NULL); /* at start, before anything was promised */
     w->db = db;
     tl_thread_be_prompt();
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
         tl_arena_init(&w->groups[i].arena, &db->ingest, GROUP_ARENA_CHUNK);
+        w->groups[i].writer = w;
+    }
     w->open = &w->groups[0];
     for (;;) {
         if (w->in_flight && must_pause(db))

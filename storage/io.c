@@ -469,6 +469,12 @@ void tl_io_commit_direct(struct tl_file *file)
         file->io->vtab->commit_direct(file);
 }
 
+bool tl_io_commit_ready(struct tl_io_commit *c)
+{
+    const struct tl_io_vtable *vtab = c->file->io->vtab;
+    return vtab->commit_ready && vtab->commit_ready(c);
+}
+
 enum tl_code tl_io_commit_wait(struct tl_io_commit *c, struct tl_status *st)
 {
     struct tl_file *file = c->file;

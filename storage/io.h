@@ -149,6 +149,9 @@ TL_CHECK enum tl_code tl_io_commit_begin(struct tl_file *file, uint64_t offset,
  * changes the file. Speed alone changes: where it cannot be, commits are as before. A commit then
  * makes durable what it wrote; what was written to the file otherwise needs a tl_io_sync. */
 void tl_io_commit_direct(struct tl_file *file);
+/* Would the wait answer at once? False where that cannot be known. Lets others go first for a
+ * moment, if it would not; the thread that began it. */
+bool tl_io_commit_ready(struct tl_io_commit *commit);
 /* TL_OK: durable. The commit is gone in any case. */
 TL_CHECK enum tl_code tl_io_commit_wait(struct tl_io_commit *commit, struct tl_status *st);
 

@@ -68,7 +68,8 @@ struct tl_io_vtable {
     enum tl_code (*sync)(struct tl_file *file, struct tl_status *st);
     enum tl_code (*commit_begin)(struct tl_io_commit *c, struct tl_status *st);
     void (*commit_wait)(struct tl_io_commit *c);
-    void (*commit_direct)(struct tl_file *file); /* NULL: there is no other way */
+    bool (*commit_ready)(struct tl_io_commit *c); /* may be NULL: nobody knows */
+    void (*commit_direct)(struct tl_file *file);  /* NULL: there is no other way */
     enum tl_code (*preallocate)(struct tl_file *file, uint64_t size, struct tl_status *st);
     enum tl_code (*truncate)(struct tl_file *file, uint64_t size, struct tl_status *st);
     enum tl_code (*rename)(struct tl_io *io, const char *from, const char *to,

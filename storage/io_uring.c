@@ -271,6 +271,21 @@ static void uring_commit_wait(struct tl_io_commit *c)
     }
 }
 
+static bool uring_commit_ready(struct tl_io_commit *c)
+{
+    if (c->by_thread)
+        return false;
+    struct ring *r = ring_get(uring_of(c->file->io));
+    (void)reap(r, NULL);
+    if (c->pending > 0) {
+        /* A write that syncs is carried on by a thread of the kernel, on the processor that the
+         * disk's interrupt came to: often this one, which the caller does not leave. */
+        (void)sched_yield();
+        (void)reap(r, NULL);
+    }
+    return c->pending == 0;
+}
+
 /* ---- making ---- */
 
 static void uring_free(struct tl_io *base)
@@ -330,6 +345,7 @@ static void vtable_make(struct tl_io_vtable *v)
     v->read = uring_read;
     v->commit_begin = uring_commit_begin;
     v->commit_wait = uring_commit_wait;
+    v->commit_ready = uring_commit_ready;
 }
 
 static struct tl_io_vtable uring_vtable;

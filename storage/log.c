@@ -47,6 +47,11 @@ void tl_log_read_close(struct tl_log_reader *reader)
         reader->vtab->close(reader);
 }
 
+bool tl_log_commit_ready(struct tl_log *log)
+{
+    return log->vtab->commit_ready(log);
+}
+
 enum tl_code tl_log_trim_step(struct tl_log *log, uint64_t position, bool *more,
                               struct tl_status *st)
 {

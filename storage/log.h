@@ -58,6 +58,7 @@ struct tl_log_vtable {
                            uint32_t count, uint64_t *position, struct tl_status *st);
     enum tl_code (*commit_begin)(struct tl_log *log, struct tl_status *st);
     enum tl_code (*commit_wait)(struct tl_log *log, uint64_t *durable, struct tl_status *st);
+    bool (*commit_ready)(struct tl_log *log);
     enum tl_code (*read_open)(struct tl_log *log, uint64_t after, struct tl_log_reader **out,
                               struct tl_status *st);
     enum tl_code (*trim)(struct tl_log *log, uint64_t position, bool *more, struct tl_status *st);
@@ -90,6 +91,8 @@ TL_CHECK enum tl_code tl_log_commit_begin(struct tl_log *log, struct tl_status *
 /* *durable: the last position known durable. TL_OK at once when nothing is in flight. */
 TL_CHECK enum tl_code tl_log_commit_wait(struct tl_log *log, uint64_t *durable,
                                          struct tl_status *st);
+/* Would the wait answer at once? False where that cannot be known. */
+bool tl_log_commit_ready(struct tl_log *log);
 /* Reads the records after position `after`, in order; 0 reads from the oldest one kept. For
  * replay: before the first append. TL_TOO_OLD when a record after `after` was trimmed. */
 TL_CHECK enum tl_code tl_log_read_open(struct tl_log *log, uint64_t after,

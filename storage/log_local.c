@@ -469,6 +469,12 @@ static enum tl_code local_commit_wait(struct tl_log *base, uint64_t *durable, st
     return TL_OK;
 }
 
+static bool local_commit_ready(struct tl_log *base)
+{
+    const struct local_log *log = local_of(base);
+    return !log->commit || tl_io_commit_ready(log->commit);
+}
+
 static enum tl_code local_read_open(struct tl_log *base, uint64_t after, struct tl_log_reader **out,
                                     struct tl_status *st)
 {
@@ -577,6 +583,7 @@ static const struct tl_log_vtable local_vtable = {
     .append = local_append,
     .commit_begin = local_commit_begin,
     .commit_wait = local_commit_wait,
+    .commit_ready = local_commit_ready,
     .read_open = local_read_open,
     .trim = local_trim,
     .close = local_close,
