@@ -108,19 +108,24 @@ void tl_slab_give(struct tl_slab_pool *p, void *slab)
 
 /* ---- tables ---- */
 
-/* Begins where a huge page can begin. */
+/* Begins where a huge page can begin, within what was allocated; the word before it says where that
+ * begins. It is not touched before the wish for huge pages is told. */
 static void *table_new(size_t size)
 {
-    uint8_t *p = mmap(NULL, size + TL_SLAB_BYTES, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (p == MAP_FAILED)
+    uint8_t *base = calloc(1, size + TL_SLAB_BYTES);
+    if (!base)
         return NULL;
-    size_t before = TL_SLAB_BYTES - ((uintptr_t)p & (TL_SLAB_BYTES - 1));
-    (void)munmap(p, before);
-    if (before < TL_SLAB_BYTES)
-        (void)munmap(p + before + size, TL_SLAB_BYTES - before);
-    (void)madvise(p + before, size, MADV_HUGEPAGE);
-    return p + before;
+    uint8_t *p = base + TL_SLAB_BYTES - ((uintptr_t)base & (TL_SLAB_BYTES - 1));
+    (void)madvise(p, size, MADV_HUGEPAGE);
+    memcpy(p - sizeof(base), &base, sizeof(base));
+    return p;
+}
+
+static void table_free(void *table)
+{
+    uint8_t *base;
+    memcpy(&base, (uint8_t *)table - sizeof(base), sizeof(base));
+    free(base);
 }
 
 static struct table take_out_locked(struct tl_slab_pool *p, uint32_t at)
@@ -167,7 +172,7 @@ static bool put_in(struct tl_slab_pool *p, struct table t)
 void tl_slab_table_give(struct tl_slab_pool *p, void *table, size_t size)
 {
     if (table && !put_in(p, (struct table){table, size, false}))
-        (void)munmap(table, size);
+        table_free(table);
 }
 
 /* ---- the warmer ---- */
@@ -210,7 +215,7 @@ static void warmer_main(void *arg)
             memset(t.data, 0, t.size);
             t.clean = true;
             if (!put_in(p, t))
-                (void)munmap(t.data, t.size);
+                table_free(t.data);
         } else {
             pthread_cond_wait(&p->wanted, &p->lock);
             continue;
@@ -248,7 +253,7 @@ static void keep_tables(struct tl_slab_pool *p)
             t = take_out_locked(p, p->table_count - 1);
         pthread_mutex_unlock(&p->lock);
         if (t.data)
-            (void)munmap(t.data, t.size);
+            table_free(t.data);
     }
 }
 
