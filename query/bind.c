@@ -1231,6 +1231,8 @@ enum tl_code tl__bind(struct tl__block *k, const struct tl_ast *ast, struct tl_e
         return bind_array(k, ast, out);
     case TL_AST_QUANTIFIED:
         return bind_quantified(k, ast, out);
+    case TL_AST_FIELD:
+        return tl__bind_field(k, ast, out);
     }
     return TL__BIND_FAIL(b, TL_UNSUPPORTED, "0A000", ast->position,
                          "this expression is not supported");
@@ -1338,6 +1340,9 @@ static int figure(const struct tl_ast *ast, const char **name)
         return 2;
     case TL_AST_CALL:
         *name = ast->label ? ast->label : ast->name;
+        return 2;
+    case TL_AST_FIELD:
+        *name = ast->name;
         return 2;
     case TL_AST_NULLIF:
         *name = "nullif";

@@ -22,7 +22,8 @@ static uint32_t ast_size(const struct tl_ast *ast, uint32_t max)
         return 0;
     if (ast->kind == TL_AST_SUBLINK || ast->kind == TL_AST_GROUPING)
         return max + 1;
-    if (ast->kind == TL_AST_CALL && (tl__is_aggregate_name(ast->name) || ast->call->over))
+    if (ast->kind == TL_AST_CALL &&
+        (tl__is_aggregate_name(ast->name) || ast->call->over || tl__is_series_name(ast->name)))
         return max + 1;
     uint32_t size = 1 + ast_size(ast->operand, max);
     for (uint32_t i = 0; i < ast->arg_count && size <= max; i++)

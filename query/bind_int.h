@@ -4,6 +4,7 @@
  *   bind_type.c   types: which overload, which casts; literals; folding of constants
  *   bind.c        one expression of the parser's tree -> one typed expression
  *   bind_from.c   FROM: relations, the names they bring, joins
+ *   bind_series.c functions of several rows in a select list
  *   bind_query.c  subqueries: WITH, VALUES, UNION …, and those within expressions
  *   select.c      one SELECT -> a tree of nodes
  *   join.c        FROM and WHERE -> joins; subqueries within conditions -> joins
@@ -479,5 +480,13 @@ TL_CHECK enum tl_code tl__finish_scan(struct tl__binder *b, struct tl__scope *sc
 
 struct tl_plan_node *tl__node_new(struct tl__binder *b, enum tl_node_kind kind,
                                   struct tl_plan_node *child);
+
+/* bind_series.c: functions that give several rows, in a select list; fields of what they give */
+bool tl__is_series_name(const char *name);
+/* The SELECT with such calls moved into FROM; itself when there are none. */
+TL_CHECK enum tl_code tl__select_series(struct tl__binder *b, const struct tl_ast_select *ast,
+                                        const struct tl_ast_select **out);
+TL_CHECK enum tl_code tl__bind_field(struct tl__block *k, const struct tl_ast *ast,
+                                     struct tl_expr **out);
 
 #endif

@@ -290,8 +290,11 @@ static enum tl_code conv_name(struct conv *c, const List *names, int location, c
     for (uint32_t i = 0; i < count; i++)
         if (nodeTag(LIST_AT(names, i)) != T_String)
             return REFUSE(c, tl__position_of(c, location), what);
+    /* information_schema has functions of its own, which clients ask for. */
+    bool inner = count == 2 && strcmp(strVal(LIST_AT(names, 0)), "information_schema") == 0 &&
+                 strncmp(strVal(LIST_AT(names, 1)), "_pg_", 4) == 0;
     if (count == 0 || count > 2 ||
-        (count == 2 && strcmp(strVal(LIST_AT(names, 0)), "pg_catalog") != 0))
+        (count == 2 && !inner && strcmp(strVal(LIST_AT(names, 0)), "pg_catalog") != 0))
         return FAIL_AT(c, TL_UNSUPPORTED, "0A000", tl__position_of(c, location),
                        "a schema-qualified %s is not supported", what);
     *out = tl__copy_string(c, strVal(LIST_AT(names, count - 1)));
@@ -805,16 +808,22 @@ static enum tl_code conv_value_function(struct conv *c, const SQLValueFunction *
 
 static enum tl_code conv_indirection(struct conv *c, const A_Indirection *n, struct tl_ast **out)
 {
-    struct tl_ast *ast = tl__new_ast(c, TL_AST_SUBSCRIPT, -1, 2);
+    const A_Indices *i = LIST_AT(n->indirection, 0);
+    bool field = nodeTag(i) == T_String;
+    struct tl_ast *ast = tl__new_ast(c, field ? TL_AST_FIELD : TL_AST_SUBSCRIPT, -1, field ? 1 : 2);
     if (!ast)
         return c->st->code;
     enum tl_code rc = tl__conv_expr(c, n->arg, &ast->args[0]);
     if (rc)
         return rc;
     ast->position = ast->args[0]->position;
-    const A_Indices *i = LIST_AT(n->indirection, 0);
-    if (LIST_COUNT(n->indirection) != 1 || nodeTag(i) != T_A_Indices)
-        return REFUSE(c, ast->position, "the selection of a field");
+    if (LIST_COUNT(n->indirection) != 1 || (!field && nodeTag(i) != T_A_Indices))
+        return REFUSE(c, ast->position, "this selection of a field");
+    if (field) {
+        ast->name = tl__copy_string(c, strVal(i));
+        *out = ast;
+        return ast->name ? TL_OK : c->st->code;
+    }
     if (i->is_slice || !i->uidx)
         return REFUSE(c, ast->position, "an array slice");
     *out = ast;

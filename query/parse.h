@@ -68,7 +68,8 @@ enum tl_ast_kind {
     TL_AST_GROUPING,  /* GROUPING(args) */
     TL_AST_SETS,      /* in GROUP BY: integer: enum tl_ast_sets; args */
     TL_AST_ARRAY,     /* ARRAY[args] */
-    TL_AST_QUANTIFIED /* args[0] name ANY (args[1]); ALL when negated */
+    TL_AST_QUANTIFIED, /* args[0] name ANY (args[1]); ALL when negated */
+    TL_AST_FIELD       /* (args[0]).name */
 };
 
 enum tl_ast_sublink {

@@ -1146,7 +1146,7 @@ enum tl_code tl__select_bind(struct tl__binder *b, const struct tl_ast_select *a
                              struct tl__level *level, struct tl__query *q)
 {
     struct tl__select *s = tl_arena_calloc(b->scratch, 1, sizeof(*s), b->st);
-    if (!s)
+    if (!s || tl__select_series(b, ast, &ast))
         return b->st->code;
     s->block = (struct tl__block){.b = b, .level = level, .ast = ast};
     s->ast = ast;
