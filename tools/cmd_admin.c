@@ -214,8 +214,8 @@ static int administrate(struct tl_args *a, enum tl_door_work work, bool read_onl
     if (!rc && work == TL_DOOR_COMPACT && json.size == 0 && o.json)
         printf("{\"seconds\":%.3f}\n", tl_progress_seconds(&progress));
     if (rc == TL_CANCELLED && work == TL_DOOR_COMPACT && tl_client_interrupted)
-        fputs(o.place.data ? "tally compact: stopped; the next one goes on from here\n"
-                           : "tally compact: the server goes on; tally compact --cancel stops it\n",
+        fputs("tally compact: stopped, unless somebody else waits for it; the next one goes on "
+              "from here\n",
               stderr);
     tl_buffer_deinit(&json);
     tl_door_close(door);
@@ -253,8 +253,8 @@ int tl_command_compact(struct tl_args *a)
     return administrate(
         a, TL_DOOR_COMPACT, false, "compacting",
         "usage: tally compact [OPTION]…\n\n"
-        "Flushes the memtables and merges every partition to one run; waits. Ctrl-C ends\n"
-        "the waiting; a server goes on, a directory's compaction stops, keeps what is\n"
+        "Flushes the memtables and merges every partition to one run; waits. Ctrl-C\n"
+        "stops it, unless another client of the server waits, too; it keeps what is\n"
         "finished, and goes on from there the next time.\n\n" PLACE_HELP
         "  --cancel              stops a server's compaction: those who wait for it are told,\n"
         "                        and it goes on with the next request, after a restart, or\n"

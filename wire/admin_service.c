@@ -3,8 +3,9 @@
  *
  * Each runs on the admin pool, but for the cancelling of compactions, which waits for nothing.
  * Compact and Verify tell their progress: the worker leaves the newest figures and posts one mail
- * at a time, so that a fast worker does not fill the box. A client that goes away does not stop
- * what it started.
+ * at a time, so that a fast worker does not fill the box. A compaction that nobody waits for any
+ * more is put off, and its worker is free; a client that goes away stops nothing else that it
+ * started.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -29,7 +30,7 @@ struct admin {
     const char *pack;
     struct tl_buffer json;
     struct tl_status status;
-    bool finished;                /* the job ended; loop only */
+    _Atomic bool gone;            /* relaxed: its client went away; looked at now and then */
     _Atomic bool progress_posted; /* acquire/release with deliver_progress: who owns the mail */
     _Atomic uint64_t done, total; /* relaxed: the newest figures, told now or later */
     uint64_t told_ns;             /* worker only */
@@ -64,11 +65,20 @@ static void deliver_progress(struct tl_mail *mail)
         send_progress(a, false);
 }
 
+/* A compaction whose client has gone, when no other client waits for one. */
+static bool nobody_waits(const struct admin *a)
+{
+    return a->kind == ADMIN_COMPACT && atomic_load_explicit(&a->gone, memory_order_relaxed) &&
+           atomic_load_explicit(&a->job.server->compact_watchers, memory_order_relaxed) == 0;
+}
+
 /* On the worker. */
 static void on_progress(void *arg, uint64_t done, uint64_t total)
 {
     enum { EVERY_NS = 200 * 1000 * 1000 };
     struct admin *a = arg;
+    if (nobody_waits(a))
+        tally_compact_cancel(a->job.server->db); /* it was asked for after its client had gone */
     atomic_store_explicit(&a->done, done, memory_order_relaxed);
     atomic_store_explicit(&a->total, total, memory_order_relaxed);
     uint64_t now = tl_now_ns();
@@ -98,7 +108,8 @@ static void run_admin(struct tl_job *job, uint32_t worker)
             tl_buffer_printf(&a->json, "{\"flushed\":true}");
         break;
     case ADMIN_COMPACT:
-        rc = tally_compact(db, on_progress, a, &a->status);
+        rc = nobody_waits(a) ? TL_FAIL(&a->status, TL_CANCELLED, "whoever asked for it has gone")
+                             : tally_compact(db, on_progress, a, &a->status);
         if (rc == TL_OK)
             tl_buffer_printf(&a->json, "{\"compacted\":true}");
         break;
@@ -110,6 +121,19 @@ static void run_admin(struct tl_job *job, uint32_t worker)
         (void)!tl_buffer_check(&a->json, &a->status);
 }
 
+static void watch(struct admin *a)
+{
+    if (a->kind == ADMIN_COMPACT)
+        atomic_fetch_add_explicit(&a->job.server->compact_watchers, 1, memory_order_relaxed);
+}
+
+/* True: it was the last one that waited for a compaction. */
+static bool unwatch(struct admin *a)
+{
+    return a->kind == ADMIN_COMPACT && atomic_fetch_sub_explicit(&a->job.server->compact_watchers,
+                                                                 1, memory_order_relaxed) == 1;
+}
+
 static void deliver_admin(struct tl_mail *mail)
 {
     struct admin *a = (struct admin *)mail;
@@ -118,6 +142,7 @@ static void deliver_admin(struct tl_mail *mail)
     tl_assert(!atomic_load_explicit(&a->progress_posted, memory_order_acquire));
     if (call) {
         call->state = NULL;
+        unwatch(a);
         bool stream = a->kind == ADMIN_COMPACT || a->kind == ADMIN_VERIFY;
         /* A finding of verify comes with its report. */
         if (stream && (!a->status.code || a->json.size)) {
@@ -188,8 +213,13 @@ static void start(struct tl_call *call, struct tl_message *m, enum admin_kind ki
         admin_free(a);
         return;
     }
-    if (rc == TL_OK && !tl_job_submit(server, server->admin_pool, &a->job))
-        rc = TL_FAIL(&st, TL_LIMIT, "the limit of administrative calls is met");
+    if (rc == TL_OK) {
+        watch(a); /* before it runs */
+        if (!tl_job_submit(server, server->admin_pool, &a->job)) {
+            (void)unwatch(a);
+            rc = TL_FAIL(&st, TL_LIMIT, "the limit of administrative calls is met");
+        }
+    }
     if (rc) {
         tl_call_fail(call, &st);
         admin_free(a);
@@ -228,6 +258,10 @@ void tl_admin_close(struct tl_call *call)
 {
     struct admin *a = call->state;
     call->state = NULL;
-    if (a)
-        a->call = NULL;
+    if (!a)
+        return;
+    a->call = NULL;
+    atomic_store_explicit(&a->gone, true, memory_order_relaxed);
+    if (unwatch(a))
+        tally_compact_cancel(call->server->db);
 }

@@ -70,6 +70,7 @@ struct tl_server {
     struct tl_pool *admin_pool;
     uint32_t query_count; /* Execute calls whose work is not over */
     uint32_t admin_count;
+    _Atomic uint32_t compact_watchers; /* relaxed: clients that wait for a compaction */
 
     struct tl_turns turns;     /* batches that the engine has not taken yet */
     size_t append_taken_bytes; /* of batches that it has, and that are not done */

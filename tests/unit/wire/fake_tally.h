@@ -9,6 +9,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/arena.h"
 #include "engine/tally.h"
@@ -32,6 +33,8 @@ struct tally {
     uint32_t chunks;       /* rows / 2048 that a query answers */
     _Atomic int cursors_open, statements_open;
     _Atomic int cancels;
+    _Atomic bool compact_waits; /* until it is cancelled */
+    _Atomic int compactions, compact_cancels;
 };
 
 static struct tally fake_db;
@@ -39,7 +42,10 @@ static struct tally fake_db;
 static inline void fake_complete(struct tally *db, uint32_t count)
 {
     while (count-- && db->flying_count) {
-        struct tally_ack ack = {.code = TL_OK, .rows = 1, .position = db->taken};
+        struct tally_ack ack = {.code = TL_OK,
+                                .rows = 1,
+                                .position = db->taken,
+                                .more = count > 0 && db->flying_count > 1};
         tally_append_done *done = db->flying[0].done;
         void *arg = db->flying[0].arg;
         db->flying_count--;
@@ -248,15 +254,19 @@ enum tl_code tally_flush(struct tally *db, struct tl_status *st)
 enum tl_code tally_compact(struct tally *db, void (*progress)(void *, uint64_t, uint64_t),
                            void *arg, struct tl_status *st)
 {
-    (void)db;
-    (void)st;
-    progress(arg, 1, 2);
-    return TL_OK;
+    int before = db->compact_cancels;
+    db->compactions++;
+    do
+        progress(arg, 1, 2);
+    while (db->compact_waits && db->compact_cancels == before && usleep(1000) == 0);
+    bool cancelled = db->compact_cancels > before;
+    db->compactions--;
+    return cancelled ? TL_FAIL(st, TL_CANCELLED, "cancelled") : TL_OK;
 }
 
 void tally_compact_cancel(struct tally *db)
 {
-    (void)db;
+    db->compact_cancels++;
 }
 
 enum tl_code tally_verify(struct tally *db, void (*progress)(void *, uint64_t, uint64_t), void *arg,

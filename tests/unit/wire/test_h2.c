@@ -823,6 +823,45 @@ static void administration_answers(void **state)
     close_server();
 }
 
+/* Polls until `count` compactions run. */
+static void wait_for_compactions(struct client *c, int count)
+{
+    for (int i = 0; i < 5000 && fake_db.compactions != count; i++) {
+        client_pump(c, server);
+        usleep(1000);
+    }
+    assert_int_equal(fake_db.compactions, count);
+}
+
+static void compactions_end_with_their_last_client(void **state)
+{
+    (void)state;
+    open_server(0);
+    struct client a, b;
+    client_open(&a, server);
+    client_open(&b, server);
+    fake_db.compact_waits = true;
+    struct tl_slice nothing = tl_slice_of("", 0);
+    struct client *clients[2] = {&a, &b};
+    for (int i = 0; i < 2; i++) {
+        struct client_stream *s = client_call(clients[i], "/tally.v1.Admin/Compact");
+        client_send(clients[i], s, 0, nothing);
+        client_half_close(clients[i], s);
+        wait_for_compactions(clients[i], i + 1);
+    }
+    client_close(&a);
+    tl_server_poll(server);
+    assert_int_equal(fake_db.compact_cancels, 0); /* somebody still waits */
+    client_close(&b);
+    for (int i = 0; i < 5000 && server->admin_count > 0; i++) {
+        tl_server_poll(server);
+        usleep(1000);
+    }
+    assert_int_equal(server->admin_count, 0);
+    assert_true(fake_db.compact_cancels > 0);
+    close_server();
+}
+
 static void draining_ends_calls_with_their_acknowledgements(void **state)
 {
     (void)state;
@@ -893,6 +932,7 @@ int main(void)
         cmocka_unit_test(queries_answer_in_pages),
         cmocka_unit_test(queries_are_cancelled),
         cmocka_unit_test(administration_answers),
+        cmocka_unit_test(compactions_end_with_their_last_client),
         cmocka_unit_test(draining_ends_calls_with_their_acknowledgements),
         cmocka_unit_test(texts_and_timeouts),
     };
