@@ -122,6 +122,7 @@ struct tl_call {
     size_t need;          /* bytes of the incomplete message, 0: none */
     size_t need_got;      /* of these, arrived */
     bool parked;          /* its message waits for a larger window */
+    uint64_t parked_at;   /* which of the connection's this was, counted from 1 */
     uint64_t progress_ms; /* since when its client could have sent more of it, and did not */
     uint64_t given_back;  /* what the budget had been given back then, while parked */
     bool suspected;       /* its time is up: one more look at the socket decides */

@@ -135,6 +135,34 @@ static void settle_stream(struct tl_call *call)
     wake(h2);
 }
 
+/* Another message of the connection has waited for longer than the call's. */
+static bool passes_its_own(const struct tl_call *call)
+{
+    for (const struct tl_call *c = call->h2->calls; c; c = c->next)
+        if (c != call && c->parked && (!call->parked || c->parked_at < call->parked_at))
+            return true;
+    return false;
+}
+
+/* Makes `charged` at least `size` for a message, if that is not unfair to who waits for longer. */
+static bool borrow_up_to(struct tl_call *call, size_t size)
+{
+    struct tl_h2 *h2 = call->h2;
+    if (size <= h2->charged)
+        return true;
+    struct tl_window_budget *budget = &h2->server->windows;
+    struct tl_window_waiter *own = &h2->waiter;
+    size_t more = size - h2->charged, limit = tl_window_loan_limit(budget);
+    bool passes = passes_its_own(call);
+    if (passes && own->least_bytes <= limit && own->passed_bytes + more > limit)
+        return false;
+    if (!tl_window_may_pass(budget, own, more) || !charge_up_to(h2, size))
+        return false;
+    tl_window_note_pass(budget, own, more);
+    own->passed_bytes += passes ? more : 0;
+    return true;
+}
+
 /* Room for the call's message of `need` bytes, or false. */
 static bool admit(struct tl_call *call)
 {
@@ -151,9 +179,9 @@ static bool admit(struct tl_call *call)
         tl_window_loans(budget) + TL_WINDOW_CONNECTION_BYTES <= tl_window_loan_limit(budget) / 2)
         target = TL_WINDOW_CONNECTION_BYTES;
     if (target > h2->window) {
-        if (!charge_up_to(h2, target)) {
+        if (!borrow_up_to(call, target)) {
             target = required;
-            if (!charge_up_to(h2, target))
+            if (!borrow_up_to(call, target))
                 return false;
         }
         if (target > h2->window)
@@ -181,6 +209,11 @@ void tl_h2_need(struct tl_call *call, size_t size)
     if (!admit(call)) {
         call->given_back = h2->server->windows.given_back;
         call->parked = true;
+        call->parked_at = ++h2->parked_count;
+        if (!h2->waiter.waiting) {
+            h2->waiter.least_bytes = size;
+            h2->waiter.passed_bytes = 0;
+        }
         tl_window_wait(&h2->server->windows, &h2->waiter);
     }
     h2->owner.arm(h2->owner.arg, call->progress_ms + h2->server->limits.message_stall_ms);
@@ -196,20 +229,38 @@ void tl_h2_need_end(struct tl_call *call)
     call->parked = false;
 }
 
+/* The parked call that came next after number `after`. */
+static struct tl_call *next_parked(const struct tl_h2 *h2, uint64_t after)
+{
+    struct tl_call *found = NULL;
+    for (struct tl_call *c = h2->calls; c; c = c->next)
+        if (c->parked && c->parked_at > after && (!found || c->parked_at < found->parked_at))
+            found = c;
+    return found;
+}
+
 static void retry_parked(struct tl_window_waiter *w)
 {
     struct tl_h2 *h2 = (struct tl_h2 *)((uint8_t *)w - offsetof(struct tl_h2, waiter));
-    bool again = false;
-    for (struct tl_call *c = h2->calls; c; c = c->next) {
-        if (!c->parked)
-            continue;
-        if (admit(c))
+    /* Those that have waited for longest first. */
+    struct tl_call *first = NULL;
+    for (uint64_t done = 0;;) {
+        struct tl_call *c = next_parked(h2, done);
+        if (!c)
+            break;
+        done = c->parked_at;
+        if (admit(c)) {
             settle_stream(c);
-        else
-            again = true;
+            if (!first)
+                w->passed_bytes = 0;
+        } else if (!first) {
+            first = c;
+        }
     }
-    if (again)
+    if (first) {
+        w->least_bytes = first->need;
         tl_window_wait(&h2->server->windows, w);
+    }
     settle(h2);
 }
 

@@ -40,6 +40,7 @@ struct tl_h2 {
     struct tl_message *messages; /* that hold bytes of the window */
     size_t window, held, need, charged;
     struct tl_window_waiter waiter;
+    uint64_t parked_count;       /* messages that ever waited for a window */
     struct tl_turn_line appends; /* its batches that wait for the engine */
     const uint8_t *unsent;       /* rest of what nghttp2 gave; valid until it is asked again */
     size_t unsent_size;

@@ -40,6 +40,29 @@ bool tl_window_charge(struct tl_window_budget *b, size_t size)
     return charge(b, size);
 }
 
+/* Who stands first, unless that is `w` or waits for what will never be. */
+static struct tl_window_waiter *first_of(const struct tl_window_budget *b,
+                                         const struct tl_window_waiter *w)
+{
+    struct tl_window_waiter *first = b->line.next;
+    bool held_up = first != &b->line && first != w && first->least_bytes <= tl_window_loan_limit(b);
+    return held_up ? first : NULL;
+}
+
+bool tl_window_may_pass(const struct tl_window_budget *b, const struct tl_window_waiter *w,
+                        size_t size)
+{
+    const struct tl_window_waiter *first = first_of(b, w);
+    return !first || first->passed_bytes + size <= tl_window_loan_limit(b);
+}
+
+void tl_window_note_pass(struct tl_window_budget *b, const struct tl_window_waiter *w, size_t size)
+{
+    struct tl_window_waiter *first = first_of(b, w);
+    if (first)
+        first->passed_bytes += size;
+}
+
 void tl_window_wait(struct tl_window_budget *b, struct tl_window_waiter *w)
 {
     if (w->waiting)

@@ -6,7 +6,8 @@
  * the sum of all charges never exceeds the limit, so neither does the memory that clients can
  * make us hold. A connection whose message does not fit waits in a line, which is woken when
  * something was given back. While somebody waits, the others' windows shrink to what their messages
- * need.
+ * need. Who needs less may be served before who stands first, so that little room is used while it
+ * is too little for a large message; but only so often, that no message waits for ever.
  *
  * Threads    loop.
  */
@@ -20,6 +21,9 @@
 struct tl_window_waiter {
     struct tl_window_waiter *prev, *next;
     bool waiting;
+    size_t
+        least_bytes; /* of the message it waits with; more than can be lent: it holds nobody up */
+    size_t passed_bytes;                       /* lent to others while this one stood first */
     void (*retry)(struct tl_window_waiter *w); /* room was given back; may wait again */
 };
 
@@ -42,6 +46,11 @@ void tl_window_forget_base(struct tl_window_budget *b, size_t size);
  * messages cannot keep new clients out. False: it does not fit. */
 bool tl_window_charge(struct tl_window_budget *b, size_t size);
 void tl_window_release(struct tl_window_budget *b, size_t size);
+/* May `size` bytes be lent to `w` before who stands first in the line? As much as can be lent at
+ * all may go past it, and then nothing until it had its turn. Tell with tl_window_note_pass. */
+bool tl_window_may_pass(const struct tl_window_budget *b, const struct tl_window_waiter *w,
+                        size_t size);
+void tl_window_note_pass(struct tl_window_budget *b, const struct tl_window_waiter *w, size_t size);
 /* Asks each waiter once again if something was given back since; once per turn of the loop. */
 void tl_window_wake(struct tl_window_budget *b);
 void tl_window_wait(struct tl_window_budget *b, struct tl_window_waiter *w);

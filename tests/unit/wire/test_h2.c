@@ -201,6 +201,49 @@ static void windows_are_shared_and_nobody_starves(void **state)
     close_server();
 }
 
+/* One large message, and clients that always have a smaller one: what is given back does not go to
+ * them alone for ever. */
+static void a_large_message_gets_its_window(void **state)
+{
+    (void)state;
+    enum { CLIENTS = 10, TURNS = 400 };
+    open_server(4 << 20); /* half of it can be lent: four of the smaller ones, or the large one */
+    struct client c[CLIENTS], large;
+    struct client_stream *s[CLIENTS];
+    uint64_t sent[CLIENTS] = {0};
+    for (int i = 0; i < CLIENTS; i++) {
+        client_open(&c[i], server);
+        s[i] = client_call(&c[i], APPEND);
+        for (int k = 0; k < 2; k++)
+            send_batch(&c[i], s[i], ++sent[i], 400000);
+        client_pump(&c[i], server);
+    }
+    client_open(&large, server);
+    struct client_stream *l = client_call(&large, APPEND);
+    send_batch(&large, l, 1, 1700000);
+    int turns = 0;
+    for (; turns < TURNS && client_messages(l) == 0; turns++) {
+        for (int i = 0; i < CLIENTS; i++) {
+            client_pump(&c[i], server);
+            check_windows(&c[i]);
+            if (sent[i] < client_messages(s[i]) + 2)
+                send_batch(&c[i], s[i], ++sent[i], 400000);
+        }
+        client_pump(&large, server);
+        check_windows(&large);
+        fake_complete(&fake_db, 1); /* so that somebody always has a part of the budget */
+    }
+    assert_true(turns < TURNS);
+    fake_complete(&fake_db, FAKE_QUEUE);
+    client_close(&large);
+    for (int i = 0; i < CLIENTS; i++)
+        client_close(&c[i]);
+    fake_complete(&fake_db, FAKE_QUEUE);
+    tl_server_poll(server);
+    assert_int_equal(server->windows.lent_bytes, 0);
+    close_server();
+}
+
 static void many_streams_of_one_connection_finish(void **state)
 {
     (void)state;
@@ -919,6 +962,7 @@ int main(void)
         cmocka_unit_test(messages_arrive_in_any_pieces),
         cmocka_unit_test(backpressure_stops_the_client),
         cmocka_unit_test(windows_are_shared_and_nobody_starves),
+        cmocka_unit_test(a_large_message_gets_its_window),
         cmocka_unit_test(many_streams_of_one_connection_finish),
         cmocka_unit_test(engine_queue_full_waits),
         cmocka_unit_test(only_silence_ends_half_a_message),
