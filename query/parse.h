@@ -62,12 +62,12 @@ enum tl_ast_kind {
     TL_AST_NULLIF,
     TL_AST_GREATEST,
     TL_AST_LEAST,
-    TL_AST_SUBSCRIPT, /* args[0][args[1]] */
-    TL_AST_SUBLINK,   /* integer: enum tl_ast_sublink; select; args[0], name: of ANY and ALL */
-    TL_AST_ROW,       /* (args) */
-    TL_AST_GROUPING,  /* GROUPING(args) */
-    TL_AST_SETS,      /* in GROUP BY: integer: enum tl_ast_sets; args */
-    TL_AST_ARRAY,     /* ARRAY[args] */
+    TL_AST_SUBSCRIPT,  /* args[0][args[1]] */
+    TL_AST_SUBLINK,    /* integer: enum tl_ast_sublink; select; args[0], name: of ANY and ALL */
+    TL_AST_ROW,        /* (args) */
+    TL_AST_GROUPING,   /* GROUPING(args) */
+    TL_AST_SETS,       /* in GROUP BY: integer: enum tl_ast_sets; args */
+    TL_AST_ARRAY,      /* ARRAY[args] */
     TL_AST_QUANTIFIED, /* args[0] name ANY (args[1]); ALL when negated */
     TL_AST_FIELD       /* (args[0]).name */
 };

@@ -56,7 +56,7 @@ static const struct refusal refusals[] = {
     {"SELECT B'101'", "0A000", 8, "bit string"},
     {"SELECT a[1:2] FROM t", "0A000", 8, "slice"},
     {"SELECT a[1][2] FROM t", "0A000", 8, "field"},
-    {"SELECT (a).b FROM t", "0A000", 9, "field"},
+    {"SELECT (a).b.c FROM t", "0A000", 9, "field"},
     {"SELECT a.b.c.d FROM t", "0A000", 8, "column reference"},
     {"SELECT foo.bar(1)", "0A000", 8, "schema-qualified"},
     {"SELECT 1 OPERATOR(foo.+) 2", "0A000", 10, "schema-qualified"},
