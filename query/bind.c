@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/pg_type.h"
 #include "query/catalog.h"
 
 /* ---- columns ---- */
@@ -1051,6 +1052,15 @@ static enum tl_code bind_call(struct tl__block *k, const struct tl_ast *ast, str
         enum tl_code rc = tl__bind(k, ast->args[i], &args[i]);
         if (rc)
             return rc;
+    }
+    if (strcmp(ast->name, "pg_typeof") == 0 && ast->arg_count == 1) {
+        int64_t oid = tl__is_open(args[0]) && args[0]->kind == TL_EXPR_CONST
+                          ? TL_OID_UNKNOWN
+                          : tl_pg_type_oid(args[0]->type);
+        return made(
+            b,
+            tl__const_new(b, tl_type_flavoured(TL_BIGINT, TL_FLAVOUR_REGTYPE), &oid, ast->position),
+            out);
     }
     /* Names of the table that SQL does not know as functions. */
     if (ast->name[0] == '$' || strcmp(ast->name, "cast") == 0 ||

@@ -27,7 +27,8 @@ enum {
     TL_OID_INFORMATION_SCHEMA = 13207,
     TL_OID_OWNER = 10,   /* the role `tally`, which owns everything */
     TL_OID_SELF = 16383, /* the session's role, when it is another one */
-    TL_OID_DATABASE = 5
+    TL_OID_DATABASE = 5,
+    TL_OID_UNKNOWN = 705 /* the type of a literal that nothing has typed */
 };
 /* Of a table's primary key: its index and its constraint. */
 #define TL_OID_INDEX_FIRST      0x20000000U

@@ -11,6 +11,7 @@
 #include "base/assert.h"
 #include "base/zone.h"
 #include "query/catalog_int.h"
+#include "query/function_int.h"
 
 enum { ROWS_BYTES_MAX = 256 << 20, ARENA_CHUNK = 16384 };
 
@@ -125,29 +126,6 @@ static enum tl_code field_text(const char *at, size_t size, struct tl_arena *are
     return TL_OK;
 }
 
-/* "1 2 3" as PostgreSQL writes its vectors, whose first index is 0. */
-static enum tl_code parse_vector(struct tl_slice text, struct tl_type type, struct tl_arena *arena,
-                                 struct tl_slice *out, struct tl_status *st)
-{
-    int64_t *values = tl_arena_alloc(arena, (text.size + 1) * sizeof(*values), st);
-    if (!values)
-        return st->code;
-    uint32_t count = 0;
-    for (size_t i = 0; i < text.size;) {
-        int64_t v = 0;
-        while (i < text.size && text.data[i] == ' ')
-            i++;
-        bool any = false;
-        for (; i < text.size && text.data[i] >= '0' && text.data[i] <= '9'; i++, any = true)
-            v = v * 10 + (text.data[i] - '0');
-        if (!any)
-            break;
-        values[count++] = v;
-    }
-    return tl_array_build(arena, (struct tl_type){.kind = TL_BIGINT, .flavour = type.flavour},
-                          values, NULL, count, 0, out, st);
-}
-
 static enum tl_code cast_column(struct tl_scan *scan, struct tl_arena *arena,
                                 const struct tl_vector *texts, struct tl_type type,
                                 struct tl_vector *out, struct tl_status *st)
@@ -161,7 +139,7 @@ static enum tl_code cast_column(struct tl_scan *scan, struct tl_arena *arena,
         struct tl_slice *values = tl_arena_calloc(arena, texts->count, sizeof(*values), st);
         const struct tl_slice *from = texts->data;
         for (uint32_t i = 0; values && i < texts->count; i++)
-            if (tl_vector_valid(texts, i) && parse_vector(from[i], type, arena, &values[i], st))
+            if (tl_vector_valid(texts, i) && tl__vector_parse(from[i], type, arena, &values[i], st))
                 return st->code;
         *out = *texts;
         out->type = type;

@@ -576,6 +576,12 @@ TL__KERNEL(cast_text_array)
         struct tl_slice *texts;
         uint64_t *validity;
         uint32_t count;
+        if (tl__is_vector(c->out->type)) {
+            if (tl__vector_parse(tl__text_arg(c, 0, i), c->out->type, c->ctx->arena, &out[i],
+                                 c->st))
+                return c->st->code;
+            continue;
+        }
         enum tl_code rc =
             tl_array_split(tl__text_arg(c, 0, i), c->ctx->arena, &texts, &validity, &count, c->st);
         if (!rc)

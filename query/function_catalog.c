@@ -460,6 +460,26 @@ enum tl_code tl__reg_parse(struct tl__call *c, struct tl_slice text, uint8_t fla
     }
 }
 
+enum tl_code tl__vector_parse(struct tl_slice text, struct tl_type type, struct tl_arena *arena,
+                              struct tl_slice *out, struct tl_status *st)
+{
+    int64_t *values = tl_arena_alloc(arena, (text.size + 1) * sizeof(*values), st);
+    if (!values)
+        return st->code;
+    uint32_t count = 0;
+    for (size_t i = 0; i < text.size;) {
+        size_t from = i;
+        while (i < text.size && text.data[i] != ' ')
+            i++;
+        if (i > from &&
+            tl_parse_int64(tl_slice_of(text.data + from, i - from), &values[count++], st))
+            return st->code;
+        i++;
+    }
+    return tl_array_build(arena, (struct tl_type){.kind = TL_BIGINT, .flavour = type.flavour},
+                          values, NULL, count, 0, out, st);
+}
+
 /* to_regclass and the like: NULL instead of an error. */
 static enum tl_code each_reg(struct tl__call *c, uint8_t flavour)
 {

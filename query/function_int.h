@@ -111,6 +111,15 @@ enum tl__compare_op tl__function_compare_op(const struct tl_function *f);
 TL_CHECK enum tl_code tl__reg_parse(struct tl__call *c, struct tl_slice text, uint8_t flavour,
                                     int64_t *out);
 
+/* "1 2 3" as PostgreSQL writes int2vector and oidvector, whose first index is 0. */
+static inline bool tl__is_vector(struct tl_type t)
+{
+    return t.flavour == TL_FLAVOUR_INT2VECTOR || t.flavour == TL_FLAVOUR_OIDVECTOR;
+}
+TL_CHECK enum tl_code tl__vector_parse(struct tl_slice text, struct tl_type type,
+                                       struct tl_arena *arena, struct tl_slice *out,
+                                       struct tl_status *st);
+
 /* Whether text matches a LIKE pattern compiled by tl__like_compile. */
 struct tl__like {
     uint8_t kind;            /* private to function_like.c */
