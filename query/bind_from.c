@@ -467,6 +467,11 @@ static enum tl_code bind_relation(struct tl__block *k, const struct tl_ast_from 
         rc = open_definition(k, f, definition, !nullable, scope);
     } else if (f->kind == TL_FROM_TABLE) {
         rc = open_table(k, f, scope);
+    } else if (f->kind == TL_FROM_FUNCTION && !f->ordinality &&
+               tl_catalog_function(f->call->name)) {
+        scope->table = tl_catalog_function(f->call->name);
+        scope->qualifier = f->alias ? f->alias : f->call->name;
+        rc = TL_OK;
     } else if (f->kind == TL_FROM_FUNCTION) {
         rc = open_function(k, f, scope);
     } else if (!nullable && !f->lateral && is_view(b, f->subquery, 0)) {

@@ -32,6 +32,7 @@ static const struct fixed {
     {"pg_proc", tl__catalog_pg_proc},
     {"pg_aggregate", tl__catalog_pg_aggregate},
     {"pg_operator", tl__catalog_pg_operator},
+    {"pg_get_keywords", tl__catalog_pg_get_keywords},
 };
 
 bool tl__catalog_field(const char *row, uint32_t n, char *buf, size_t size)
@@ -138,12 +139,16 @@ static void make_all(void)
         count++;
     for (const struct tl__catalog_shape *s = tl__catalog_is_shapes; s->name; s++)
         count++;
+    for (const struct tl__catalog_shape *s = tl__catalog_fn_shapes; s->name; s++)
+        count++;
     relations = calloc(count, sizeof(*relations));
     tl_assert(relations != NULL);
     for (const struct tl__catalog_shape *s = tl__catalog_pg_shapes; s->name; s++)
         make_relation(s, false, &relations[relation_count++]);
     for (const struct tl__catalog_shape *s = tl__catalog_is_shapes; s->name; s++)
         make_relation(s, true, &relations[relation_count++]);
+    for (const struct tl__catalog_shape *s = tl__catalog_fn_shapes; s->name; s++)
+        make_relation(s, false, &relations[relation_count++]);
 }
 
 const struct tl__catalog_relation *tl__catalog_relations(uint32_t *count)
@@ -166,9 +171,20 @@ const struct tl_table_info *tl_catalog_find(const struct tl_catalog *c, const ch
     uint32_t count;
     const struct tl__catalog_relation *all = tl__catalog_relations(&count);
     for (uint32_t i = 0; (info || pg) && i < count; i++)
-        if (all[i].information_schema == info && strcmp(all[i].info.name, name) == 0)
+        if (all[i].information_schema == info && all[i].shape->kind != 'f' &&
+            strcmp(all[i].info.name, name) == 0)
             return &all[i].info;
     return info || (schema && pg) ? NULL : c->vtab->table(c, schema, name);
+}
+
+const struct tl_table_info *tl_catalog_function(const char *name)
+{
+    uint32_t count;
+    const struct tl__catalog_relation *all = tl__catalog_relations(&count);
+    for (uint32_t i = 0; i < count; i++)
+        if (all[i].shape->kind == 'f' && strcmp(all[i].info.name, name) == 0)
+            return &all[i].info;
+    return NULL;
 }
 
 const char *tl_catalog_schema_of(const struct tl_table_info *t)

@@ -62,6 +62,8 @@ struct tl_session_info {
  * NULL: none. Everything that reads FROM asks here. */
 const struct tl_table_info *tl_catalog_find(const struct tl_catalog *c, const char *schema,
                                             const char *name);
+/* What a function in FROM stands for, whatever its arguments (pg_get_keywords()); NULL: no such. */
+const struct tl_table_info *tl_catalog_function(const char *name);
 /* "pg_catalog", "information_schema" or "public". */
 const char *tl_catalog_schema_of(const struct tl_table_info *t);
 static inline bool tl_catalog_owns(uint32_t table_id)

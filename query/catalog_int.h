@@ -21,6 +21,8 @@ struct tl__catalog_shape {
 /* Both end with a name that is NULL. */
 extern const struct tl__catalog_shape tl__catalog_pg_shapes[];
 extern const struct tl__catalog_shape tl__catalog_is_shapes[];
+/* Functions of rows in FROM, whose kind is f. */
+extern const struct tl__catalog_shape tl__catalog_fn_shapes[];
 
 /* Rows that are the same everywhere; the last is NULL. */
 extern const char *const tl__catalog_pg_type[];
@@ -34,6 +36,7 @@ extern const char *const tl__catalog_pg_tablespace[];
 extern const char *const tl__catalog_pg_proc[];
 extern const char *const tl__catalog_pg_aggregate[];
 extern const char *const tl__catalog_pg_operator[];
+extern const char *const tl__catalog_pg_get_keywords[];
 
 /* What a maker of rows works with. */
 struct tl__catalog_rows {

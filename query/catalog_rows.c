@@ -72,7 +72,7 @@ static void each_relation(struct tl__catalog_rows *r, const char *oid_column,
     uint32_t count;
     const struct tl__catalog_relation *all = tl__catalog_relations(&count);
     for (uint32_t i = 0; i < count; i++)
-        if (wanted(r, oid_column, all[i].shape->oid))
+        if (all[i].shape->kind != 'f' && wanted(r, oid_column, all[i].shape->oid))
             one(r, &all[i].info);
     count = r->catalog->vtab->table_count(r->catalog);
     for (uint32_t i = 0; i < count; i++) {
