@@ -341,6 +341,12 @@ static enum tl_code series_types(struct tl__block *k, const struct tl_ast *call,
         return TL__BIND_FAIL(b, TL_INVALID, "42883", call->position,
                              "function generate_series(%s, %s) does not exist",
                              tl__type_label(*type), tl__type_label(*type));
+    bool small = type->kind == TL_BIGINT;
+    for (uint32_t i = 0; i < call->arg_count; i++)
+        small = small && (args[i]->type.flavour == TL_FLAVOUR_INT4 ||
+                          args[i]->type.flavour == TL_FLAVOUR_INT2 || tl__is_open(args[i]));
+    if (small && !(tl__is_open(args[0]) && tl__is_open(args[1])))
+        type->flavour = TL_FLAVOUR_INT4;
     for (uint32_t i = 0; i < call->arg_count; i++) {
         struct tl_type want = i == 2 && time ? tl_type_of(TL_INTERVAL) : *type;
         enum tl_code rc = tl__coerce(b, &args[i], want, "generate_series");

@@ -578,7 +578,10 @@ static uint8_t wider_flavour(uint8_t a, uint8_t b)
 {
     bool small = (a == TL_FLAVOUR_INT2 || a == TL_FLAVOUR_INT4) &&
                  (b == TL_FLAVOUR_INT2 || b == TL_FLAVOUR_INT4);
-    return a == b ? a : small ? TL_FLAVOUR_INT4 : TL_PLAIN;
+    /* An integer beside an OID is one. */
+    bool oid = (a == TL_FLAVOUR_OID && (b == TL_FLAVOUR_INT4 || b == TL_FLAVOUR_INT2)) ||
+               (b == TL_FLAVOUR_OID && (a == TL_FLAVOUR_INT4 || a == TL_FLAVOUR_INT2));
+    return a == b ? a : small ? TL_FLAVOUR_INT4 : oid ? TL_FLAVOUR_OID : TL_PLAIN;
 }
 
 static void common_add(struct common *c, const struct tl_expr *e)
