@@ -1063,7 +1063,7 @@ static enum tl_code bind_call(struct tl__block *k, const struct tl_ast *ast, str
             out);
     }
     /* Names of the table that SQL does not know as functions. */
-    if (ast->name[0] == '$' || strcmp(ast->name, "cast") == 0 ||
+    if ((ast->name[0] == '$' && ast->integer != TL__INNER_CALL) || strcmp(ast->name, "cast") == 0 ||
         strcmp(ast->name, "is_distinct") == 0 || strcmp(ast->name, "nullif") == 0 ||
         strcmp(ast->name, "like") == 0 || strcmp(ast->name, "ilike") == 0)
         return TL__BIND_FAIL(b, TL_INVALID, "42883", ast->position, "function %s does not exist",

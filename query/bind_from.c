@@ -478,6 +478,13 @@ static enum tl_code bind_relation(struct tl__block *k, const struct tl_ast_from 
         scope->table = tl_catalog_function(f->call->name);
         scope->qualifier = f->alias ? f->alias : f->call->name;
         rc = TL_OK;
+    } else if (f->kind == TL_FROM_FUNCTION && strcmp(f->call->name, "unnest") == 0 &&
+               f->call->arg_count == 1) {
+        const struct tl_ast_select *select;
+        scope->qualifier = f->alias ? f->alias : f->call->name;
+        rc = tl__unnest_query(b, f, &select);
+        if (!rc)
+            rc = open_query(k, select, b->ctes, true, scope);
     } else if (f->kind == TL_FROM_FUNCTION) {
         rc = open_function(k, f, scope);
     } else if (!nullable && !f->lateral && is_view(b, f->subquery, 0)) {

@@ -51,6 +51,8 @@ enum {
 /* Until FROM is planned, a COLUMN's index is its relation's number in the block and the place
  * there: of a table among the columns read, of a subquery among its outputs. Relation 0's are
  * plain numbers, so that a block over one relation needs no second numbering. */
+/* `integer` of a CALL that the binder has written itself. */
+enum { TL__INNER_CALL = 1 };
 enum { TL__REL_SHIFT = 16, TL__SUBLINK_REL = 0xFFFF, TL__TAKEN_REL = 0xFFFE };
 static inline uint32_t tl__code(uint32_t rel, uint32_t at)
 {
@@ -486,6 +488,8 @@ bool tl__is_series_name(const char *name);
 /* The SELECT with such calls moved into FROM; itself when there are none. */
 TL_CHECK enum tl_code tl__select_series(struct tl__binder *b, const struct tl_ast_select *ast,
                                         const struct tl_ast_select **out);
+TL_CHECK enum tl_code tl__unnest_query(struct tl__binder *b, const struct tl_ast_from *f,
+                                       const struct tl_ast_select **out);
 TL_CHECK enum tl_code tl__bind_field(struct tl__block *k, const struct tl_ast *ast,
                                      struct tl_expr **out);
 

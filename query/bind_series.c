@@ -286,10 +286,60 @@ static enum tl_code check_calls(struct series *s, const struct tl_ast_select *as
     return TL_OK;
 }
 
+/* SELECT string_agg(x, s) FROM … without groups, and array_agg(x): the array of what it would
+ * aggregate, joined. NULL when there is no row. */
+static enum tl_code gather_query(struct series *s, const struct tl_ast_select *ast,
+                                 const struct tl_ast_select **out)
+{
+    struct tl__binder *b = s->b;
+    const struct tl_ast_target *t = &ast->targets[0];
+    const struct tl_ast *of = t->expr;
+    bool text = strcmp(of->name, "string_agg") == 0;
+    struct tl_ast_select *inner = tl_arena_copy(b->scratch, ast, sizeof(*ast), b->st);
+    struct tl_ast_select *outer = tl_arena_calloc(b->scratch, 1, sizeof(*outer), b->st);
+    struct tl_ast_target *targets = tl_arena_calloc(b->scratch, 2, sizeof(*targets), b->st);
+    struct tl_ast *array = node(s, TL_AST_SUBLINK, of->position, 0);
+    if (!inner || !outer || !targets || !array)
+        return b->st->code;
+    array->integer = TL_SUBLINK_ARRAY;
+    array->name = "=";
+    array->select = inner;
+    targets[0].expr = of->args[0];
+    inner->targets = targets;
+    inner->target_count = 1;
+    inner->order_count = of->call->order_count;
+    inner->order = of->call->order;
+    targets[1].expr = text ? call(s, "$gather", array, of->args[1], of->position)
+                           : call(s, "$gather", array, NULL, of->position);
+    if (!targets[1].expr)
+        return b->st->code;
+    targets[1].expr->integer = TL__INNER_CALL;
+    targets[1].alias = t->alias ? t->alias : of->name;
+    outer->targets = &targets[1];
+    outer->target_count = 1;
+    outer->position = ast->position;
+    *out = outer;
+    return TL_OK;
+}
+
+static bool is_gather(const struct tl_ast_select *ast)
+{
+    const struct tl_ast *of = ast->target_count == 1 ? ast->targets[0].expr : NULL;
+    if (!of || of->kind != TL_AST_CALL || ast->group_count > 0 || ast->having || ast->distinct ||
+        ast->limit || ast->offset || ast->order_count > 0 || ast->window_count > 0 ||
+        of->call->over || of->call->distinct || of->call->filter || of->call->within_group)
+        return false;
+    bool text = strcmp(of->name, "string_agg") == 0;
+    return (text || strcmp(of->name, "array_agg") == 0) && of->arg_count == (text ? 2 : 1) &&
+           !tl__is_aggregate_name(of->name);
+}
+
 enum tl_code tl__select_series(struct tl__binder *b, const struct tl_ast_select *ast,
                                const struct tl_ast_select **out)
 {
     struct series s = {.b = b};
+    if (is_gather(ast))
+        return gather_query(&s, ast, out);
     for (uint32_t i = 0; i < ast->target_count; i++)
         find_calls(&s, ast->targets[i].expr);
     *out = ast;
@@ -331,6 +381,34 @@ enum tl_code tl__select_series(struct tl__binder *b, const struct tl_ast_select 
     copy->from_count = ast->from_count + 1;
     copy->targets = targets;
     *out = copy;
+    return TL_OK;
+}
+
+/* FROM unnest(a) [WITH ORDINALITY] alias (column): a LATERAL subquery. */
+enum tl_code tl__unnest_query(struct tl__binder *b, const struct tl_ast_from *f,
+                              const struct tl_ast_select **out)
+{
+    struct series s = {.b = b};
+    struct tl_ast_select *select = tl_arena_calloc(b->scratch, 1, sizeof(*select), b->st);
+    struct tl_ast_target *targets = tl_arena_calloc(b->scratch, 2, sizeof(*targets), b->st);
+    if (!select || !targets)
+        return b->st->code;
+    targets[0] = (struct tl_ast_target){f->call, f->alias ? f->alias : f->call->name};
+    if (f->ordinality && f->call->arg_count == 1) {
+        const struct tl_ast *array = f->call->args[0];
+        struct tl_ast *subscripts =
+            call(&s, "generate_subscripts", array, integer(&s, 1), f->position);
+        struct tl_ast *lower = call(&s, "array_lower", array, integer(&s, 1), f->position);
+        struct tl_ast *number = operator(&s, "+", operator(&s, "-", subscripts, lower),
+                                         integer(&s, 1));
+        number = cast(&s, number, tl_type_of(TL_BIGINT), "int8");
+        if (!number)
+            return b->st->code;
+        targets[1] = (struct tl_ast_target){number, "ordinality"};
+    }
+    select->targets = targets;
+    select->target_count = targets[1].expr ? 2 : 1;
+    *out = select;
     return TL_OK;
 }
 

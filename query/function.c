@@ -431,6 +431,9 @@ static const struct tl_function functions[] = {
     CAST_STABLE(X, A, cast_text_array),
     CAST_STABLE(A, A, cast_array),
 
+    NULLISH("$gather", gather_text, X, NULL, false, A, X),
+    NULLISH("$gather", gather_array, A, tl__type_first, false, A),
+
 /* over the catalogs, and about the session */
 #include "query/function_catalog_rows.inc"
 };

@@ -1004,3 +1004,45 @@ TEXT_KERNEL(pg_size_pretty)
     tl_buffer_printf(out, "%s%llu %s", v < 0 ? "-" : "", (unsigned long long)size, units[unit]);
     return TL_OK;
 }
+
+/* ---- arrays that stand for aggregates ---- */
+
+/* string_agg over the array of its values: NULLs are left out, without any it is NULL. */
+TEXT_KERNEL(gather_text)
+{
+    if (arg_is_null(c, 0, row))
+        return say_null(null);
+    struct tl_slice between =
+        arg_is_null(c, 1, row) ? tl_slice_of(NULL, 0) : tl__text_arg(c, 1, row);
+    struct tl_array_view v = tl_array_view(tl__text_arg(c, 0, row));
+    bool any = false;
+    if (v.element.kind != TL_TEXT)
+        return tl__fail_sql(c->st, "42883", "string_agg takes texts");
+    for (uint32_t i = 0; i < v.count; i++) {
+        if (tl_array_is_null(&v, i))
+            continue;
+        if (any)
+            tl_buffer_put(out, between.data, between.size);
+        any = true;
+        struct tl_slice text = tl_array_text(&v, i);
+        tl_buffer_put(out, text.data, text.size);
+    }
+    return any ? TL_OK : say_null(null);
+}
+
+/* array_agg: NULL of no row. */
+TL__KERNEL(gather_array)
+{
+    struct tl_slice *out = tl__out(c, sizeof(*out));
+    uint64_t *valid = out ? tl__out_validity(c) : NULL;
+    if (!valid)
+        return c->st->code;
+    TL__EACH(c, i)
+    {
+        bool null = arg_is_null(c, 0, i);
+        out[i] = null ? tl_slice_of(NULL, 0) : tl__text_arg(c, 0, i);
+        if (null || tl_array_view(out[i]).count == 0)
+            tl_bit_clear(valid, i);
+    }
+    return TL_OK;
+}
