@@ -30,7 +30,10 @@ enum {
     GROUP_ITEMS_MAX = 4096,
     GROUP_BODY_BYTES_MAX = 6 << 20, /* the next batch joins while the group holds less */
     GROUP_ARENA_CHUNK = 1 << 20,
-    ALONE_BYTES_MAX = 256 << 10, /* of a batch that may be told before it is published */
+    /* Of a batch that may be told before it is published: a smaller one is applied before the disk
+     * has answered, a larger one is not worth a copy. */
+    ALONE_BYTES_MIN = 16 << 10,
+    ALONE_BYTES_MAX = 256 << 10,
 };
 #define QUEUE_BYTES_MAX (64ULL << 20)
 
@@ -364,7 +367,8 @@ static void gather_batch(struct writer *w, struct group *g, struct tl_item *item
     }
     struct tl_refused *refused = NULL;
     struct tl_slice body = item->batch.body;
-    if (g->count == 0 && !w->taken && body.size <= ALONE_BYTES_MAX) {
+    if (g->count == 0 && !w->taken && body.size >= ALONE_BYTES_MIN &&
+        body.size <= ALONE_BYTES_MAX) {
         /* A copy, so that the sender's bytes may go before the batch is applied. */
         struct tl_status no_memory = TL_STATUS_INIT;
         const uint8_t *copy = tl_arena_copy(&g->arena, body.data, body.size, &no_memory);
