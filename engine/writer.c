@@ -28,7 +28,9 @@
 enum {
     QUEUE_ITEMS_MAX = 65536,
     GROUP_ITEMS_MAX = 4096,
-    GROUP_BODY_BYTES_MAX = 6 << 20, /* the next batch joins while the group holds less */
+    /* The next batch joins while the group holds less. A few milliseconds of work, beside which
+     * the sync of a group costs little; a larger one would keep small batches waiting. */
+    GROUP_BODY_BYTES_MAX = 1 << 20,
     GROUP_ARENA_CHUNK = 1 << 20,
     /* Of a batch that may be told before it is published: a smaller one is applied before the disk
      * has answered, a larger one is not worth a copy. */
