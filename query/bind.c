@@ -108,7 +108,7 @@ uint32_t tl__scope_count(const struct tl__scope *s)
 const char *tl__scope_name(const struct tl__scope *s, uint32_t index)
 {
     /* Aliases of columns are the outermost names. */
-    bool outermost = !s->view || s->view->qualifier == s->outer_qualifier;
+    bool outermost = s->view == s->outer_view;
     if (index < s->alias_count && outermost)
         return s->aliases[index];
     return s->view    ? s->view->columns[index].name
@@ -1019,6 +1019,29 @@ static enum tl_code bind_aggregate(struct tl__block *k, const struct tl_ast *ast
     return rc ? rc : add_aggregate(k, &a, ast->position, out);
 }
 
+/* json_build_object(key, value, …): numbers and booleans stand as they are, all else is quoted. */
+static enum tl_code build_json(struct tl__binder *b, const struct tl_ast *ast,
+                               struct tl_expr **args, struct tl_expr **out)
+{
+    enum tl_code rc = TL_OK;
+    if (ast->arg_count % 2 != 0 || ast->arg_count == 0)
+        return TL__BIND_FAIL(b, TL_INVALID, "22023", ast->position,
+                             "argument list must have even number of elements");
+    for (uint32_t i = 0; !rc && i < ast->arg_count; i++) {
+        struct tl_type type = args[i]->type;
+        bool plain = i % 2 == 0 || type.kind == TL_BOOLEAN || tl__is_number(type) ||
+                     type.flavour == TL_FLAVOUR_JSON || type.flavour == TL_FLAVOUR_JSONB;
+        rc = tl__coerce(b, &args[i], tl_type_of(TL_TEXT), NULL);
+        if (!rc && !plain)
+            rc = tl__call(b, "$json_text", &args[i], 1, false, ast->position, &args[i]);
+    }
+    if (!rc)
+        rc = tl__call(b, "$json_object", args, ast->arg_count, false, ast->position, out);
+    if (!rc)
+        (*out)->type.flavour = TL_FLAVOUR_JSON;
+    return rc;
+}
+
 static enum tl_code bind_call(struct tl__block *k, const struct tl_ast *ast, struct tl_expr **out)
 {
     struct tl__binder *b = k->b;
@@ -1053,6 +1076,8 @@ static enum tl_code bind_call(struct tl__block *k, const struct tl_ast *ast, str
         if (rc)
             return rc;
     }
+    if (strcmp(ast->name, "json_build_object") == 0)
+        return build_json(b, ast, args, out);
     if (strcmp(ast->name, "pg_typeof") == 0 && ast->arg_count == 1) {
         int64_t oid = tl__is_open(args[0]) && args[0]->kind == TL_EXPR_CONST
                           ? TL_OID_UNKNOWN

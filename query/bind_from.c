@@ -281,6 +281,7 @@ static enum tl_code open_cte(struct tl__block *k, const struct tl_ast_from *f, s
     if (rc)
         return rc;
     scope->outer_qualifier = tl__scope_qualifier(scope);
+    scope->outer_view = scope->view;
     scope->alias_count = cte->ast->column_alias_count;
     scope->aliases = cte->ast->column_aliases;
     if (scope->alias_count > tl__scope_count(scope))
@@ -498,6 +499,7 @@ static enum tl_code bind_relation(struct tl__block *k, const struct tl_ast_from 
     if (scope->level && scope->level->outer_count == 0)
         scope->level = NULL;
     scope->outer_qualifier = tl__scope_qualifier(scope);
+    scope->outer_view = scope->view;
     if (f->column_alias_count > 0 && f->column_alias_count < scope->alias_count) {
         for (uint32_t i = 0; i < f->column_alias_count; i++)
             scope->aliases[i] = f->column_aliases[i];

@@ -112,11 +112,12 @@ struct tl__view {
 
 /* One thing in FROM. */
 struct tl__scope {
-    struct tl__view *view;       /* names mean its columns; NULL: those below */
-    const char *qualifier;       /* alias, or the table's name */
-    const char *outer_qualifier; /* what the relation is called in this block */
-    const char *schema;          /* of a table without an alias; else NULL */
-    uint32_t number;             /* within the block */
+    struct tl__view *view;             /* names mean its columns; NULL: those below */
+    const char *qualifier;             /* alias, or the table's name */
+    const char *outer_qualifier;       /* what the relation is called in this block */
+    const struct tl__view *outer_view; /* what its names mean there */
+    const char *schema;                /* of a table without an alias; else NULL */
+    uint32_t number;                   /* within the block */
     const struct tl_table_info *table;
     uint32_t alias_count; /* a list of column aliases: the first names */
     const char **aliases;

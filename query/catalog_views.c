@@ -118,11 +118,11 @@ static const struct view is_views[] = {
      "END::varchar, 'MODIFIES'::varchar, CASE WHEN p.proisstrict THEN 'YES' ELSE 'NO' "
      "END::varchar, NULL::varchar, 'YES'::varchar, 0::int4, NULL::varchar, NULL::varchar, "
      "'INVOKER'::varchar, NULL::name, NULL::name, NULL::name, 'NO'::varchar, NULL::timestamptz, "
-     "NULL::timestamptz, NULL::varchar, NULL::varchar, NULL::int4, NULL::int4, NULL::name, "
-     "NULL::name, NULL::name, NULL::name, NULL::name, NULL::name, NULL::int4, NULL::int4, "
-     "NULL::int4, NULL::int4, NULL::varchar, NULL::int4, NULL::name, NULL::name, NULL::name, "
-     "NULL::name, NULL::name, NULL::name, NULL::int4, NULL::name, 0::int4, NULL::name "
-     "FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace "
+     "NULL::timestamptz, NULL::varchar, 'NO'::varchar, NULL::varchar, NULL::varchar, NULL::int4, "
+     "NULL::int4, NULL::name, NULL::name, NULL::name, NULL::name, NULL::name, NULL::name, "
+     "NULL::int4, NULL::int4, NULL::int4, NULL::int4, NULL::varchar, NULL::int4, NULL::name, "
+     "NULL::name, NULL::name, NULL::name, NULL::name, NULL::name, NULL::int4, NULL::name FROM "
+     "pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace "
      "JOIN pg_catalog.pg_type t ON t.oid = p.prorettype"},
 };
 

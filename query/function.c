@@ -432,6 +432,8 @@ static const struct tl_function functions[] = {
     CAST_STABLE(A, A, cast_array),
 
     NULLISH("$gather", gather_text, X, NULL, false, A, X),
+    PURE("$json_text", json_text, X, X),
+    NULLISH("$json_object", json_object, X, NULL, true, X),
     NULLISH("$gather", gather_array, A, tl__type_first, false, A),
 
 /* over the catalogs, and about the session */

@@ -1046,3 +1046,57 @@ TL__KERNEL(gather_array)
     }
     return TL_OK;
 }
+
+/* ---- json_build_object, whose values the binder has written as JSON ---- */
+
+static void say_json_text(struct tl_buffer *out, struct tl_slice text)
+{
+    tl_buffer_put_u8(out, '"');
+    for (size_t i = 0; i < text.size; i++) {
+        uint8_t ch = text.data[i];
+        const char *named = ch == '"'    ? "\\\""
+                            : ch == '\\' ? "\\\\"
+                            : ch == '\n' ? "\\n"
+                            : ch == '\r' ? "\\r"
+                            : ch == '\t' ? "\\t"
+                            : ch == '\b' ? "\\b"
+                            : ch == '\f' ? "\\f"
+                                         : NULL;
+        if (named)
+            say(out, named);
+        else if (ch < 0x20)
+            tl_buffer_printf(out, "\\u%04x", ch);
+        else
+            tl_buffer_put_u8(out, ch);
+    }
+    tl_buffer_put_u8(out, '"');
+}
+
+TEXT_KERNEL(json_text)
+{
+    (void)null;
+    say_json_text(out, tl__text_arg(c, 0, row));
+    return TL_OK;
+}
+
+TEXT_KERNEL(json_object)
+{
+    (void)null;
+    tl_buffer_put_u8(out, '{');
+    for (uint32_t i = 0; i + 1 < c->arg_count; i += 2) {
+        if (arg_is_null(c, i, row))
+            return tl__fail_sql(c->st, TL__BAD_PARAMETER,
+                                "a key of a JSON object must not be null");
+        if (i > 0)
+            say(out, ", ");
+        say_json_text(out, tl__text_arg(c, i, row));
+        say(out, " : ");
+        struct tl_slice value = tl__text_arg(c, i + 1, row);
+        if (arg_is_null(c, i + 1, row))
+            say(out, "null");
+        else
+            tl_buffer_put(out, value.data, value.size);
+    }
+    tl_buffer_put_u8(out, '}');
+    return TL_OK;
+}

@@ -200,7 +200,7 @@ size_t tl__find(struct tl_slice hay, struct tl_slice needle);
     X(current_database) X(version) X(current_setting) X(set_config) X(pg_backend_pid)              \
     X(pg_postmaster_start_time) X(txid_current) X(catalog_zero) X(inet_server_port)                \
     X(inet_client_port) X(inet_server_addr) X(inet_client_addr) X(pg_encoding_to_char)             \
-    X(pg_char_to_encoding) X(gather_text) X(gather_array) X(pg_client_encoding) X(pg_relation_size) X(pg_database_size) X(pg_size_pretty)
+    X(pg_char_to_encoding) X(json_text) X(json_object) X(gather_text) X(gather_array) X(pg_client_encoding) X(pg_relation_size) X(pg_database_size) X(pg_size_pretty)
 /* clang-format on */
 
 #define TL__DECLARE(name) TL__KERNEL_DECLARE(name);
