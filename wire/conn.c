@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "wire/address.h"
 #include "wire/h2.h"
 #include "wire/http1.h"
 #include "wire/pg_door.h"
@@ -130,6 +131,21 @@ static void owner_binding(void *arg, uint8_t out[64], size_t *size)
         tl_tls_end_point(conn->tls, out, size);
 }
 
+static void owner_ends(void *arg, char client[64], char server[64])
+{
+    const struct tl_conn *conn = arg;
+    struct sockaddr_storage a = {0};
+    int size = sizeof(a);
+    client[0] = server[0] = '\0';
+    if (conn->door != TL_DOOR_PG)
+        return;
+    if (uv_tcp_getpeername(&conn->socket.tcp, (struct sockaddr *)&a, &size) == 0)
+        tl_address_print(&a, client, 64);
+    size = sizeof(a);
+    if (uv_tcp_getsockname(&conn->socket.tcp, (struct sockaddr *)&a, &size) == 0)
+        tl_address_print(&a, server, 64);
+}
+
 static bool is_pg(const struct tl_conn *conn)
 {
     return conn->door == TL_DOOR_PG || conn->door == TL_DOOR_PG_UNIX;
@@ -146,7 +162,7 @@ static bool open_session(struct tl_conn *conn)
             conn->vtab = &h2_vtable;
         }
     } else if (is_pg(conn)) {
-        struct tl_pg_owner owner = {owner_wake, owner_arm, owner_binding, conn};
+        struct tl_pg_owner owner = {owner_wake, owner_arm, owner_binding, owner_ends, conn};
         struct tl_pg_conn *pg = NULL;
         bool tls = conn->server->tls && conn->door == TL_DOOR_PG;
         if (tl_pg_conn_new(conn->server, &owner, tls, conn->trusted, &pg, &st) == TL_OK) {

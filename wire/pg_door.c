@@ -178,6 +178,28 @@ static void cancel(struct tl_pg_conn *c, struct tl_slice body)
     }
 }
 
+/* "HOST:PORT" or "[HOST]:PORT" in two. */
+static void split_end(const char *text, char host[48], uint16_t *port)
+{
+    const char *colon = strrchr(text, ':');
+    bool brackets = text[0] == '[';
+    size_t size = colon ? (size_t)(colon - text) : 0;
+    host[0] = '\0';
+    if (size < 2 || size >= 48)
+        return;
+    memcpy(host, text + brackets, size - 2 * (size_t)brackets);
+    host[size - 2 * (size_t)brackets] = '\0';
+    *port = (uint16_t)strtoul(colon + 1, NULL, 10);
+}
+
+static void tell_ends(struct tl_pg_conn *c, struct tl_pg_options *options)
+{
+    char client[64], server[64];
+    c->owner.ends(c->owner.arg, client, server);
+    split_end(client, options->client_address, &options->client_port);
+    split_end(server, options->server_address, &options->server_port);
+}
+
 static void start(struct tl_pg_conn *c, struct tl_slice packet)
 {
     struct tl_server *server = server_of(c);
@@ -195,7 +217,10 @@ static void start(struct tl_pg_conn *c, struct tl_slice packet)
         .key = c->key,
         .message_bytes_max = server->limits.message_bytes_max,
         .budget = &server->pg_budget,
+        .now_us = tl_clock_wall_us(tl_clock_system()),
+        .server_start_us = server->started_us,
     };
+    tell_ends(c, &options);
     c->owner.binding(c->owner.arg, binding, &binding_size);
     if (!c->trusted && binding_size == 0) {
         say_fatal(c, "28000", "from other machines TLS is needed (sslmode=require)");

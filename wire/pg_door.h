@@ -26,6 +26,8 @@ struct tl_pg_owner {
     void (*arm)(void *arg, uint64_t due_ms);
     /* The hash of the certificate that TLS showed, its size in *size; 0: no TLS. */
     void (*binding)(void *arg, uint8_t out[64], size_t *size);
+    /* The client's and the server's end of the connection, "HOST:PORT"; "" of a Unix socket. */
+    void (*ends)(void *arg, char client[64], char server[64]);
     void *arg;
 };
 

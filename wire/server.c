@@ -355,6 +355,7 @@ enum tl_code tl_server_open(const struct tl_server_options *options, struct tl_s
     struct tl_server *server = calloc(1, sizeof(*server));
     if (!server)
         return TL_FAIL(st, TL_LIMIT, "no memory for the server");
+    server->started_us = tl_clock_wall_us(tl_clock_system());
     server->db = options->db;
     server->limits = options->limits;
     server->principals = options->principals;

@@ -46,6 +46,7 @@ struct tl_listener {
 };
 
 struct tl_server {
+    int64_t started_us;
     struct tally *db;
     struct tl_wire_limits limits;
     uv_loop_t loop;

@@ -120,8 +120,10 @@ def names_and_oids():
             assert c.fetchone()[0] == "a tool"
             c.execute("SELECT application_name, usename, datname FROM pg_stat_activity")
             assert c.fetchall() == [("a tool", "tally", "tally")]
-            c.execute("SELECT pg_backend_pid() = pid FROM pg_stat_activity")
-            assert c.fetchall() == [(True,)]
+            c.execute("SELECT pg_backend_pid() = pid, client_addr, client_port > 0, backend_start >= "
+                      "pg_postmaster_start_time(), now() - backend_start < interval '1 hour', "
+                      "inet_server_addr(), inet_server_port() FROM pg_stat_activity")
+            assert c.fetchall() == [(True, "127.0.0.1", True, True, True, "127.0.0.1", int(port(server)))]
             c.execute("CREATE TABLE seen (merchant_id bigint NOT NULL, ts timestamptz NOT NULL, a numeric(9,2))")
         db.commit()
         with db, db.cursor() as c:
