@@ -13,6 +13,49 @@
 #include "tests/test.h"
 #include "tests/unit/query/fake_catalog.h"
 
+/* A table with a primary key of two columns, a view, and the fake ones. */
+static const uint32_t country_key[] = {2, 0};
+static const struct tl_table_info others[] = {
+    {.id = 9,
+     .name = "country",
+     .column_count = 4,
+     .columns = fake_small_columns,
+     .merchant_column = 1,
+     .ts_column = 2,
+     .key_count = 2,
+     .key = country_key},
+    {.id = 0x40000001U,
+     .name = "short",
+     .column_count = 1,
+     .columns = fake_small_columns,
+     .merchant_column = UINT32_MAX,
+     .ts_column = UINT32_MAX,
+     .definition = "SELECT a FROM small WHERE a > 1"},
+};
+
+static uint32_t wide_count(const struct tl_catalog *c)
+{
+    return fake_table_count(c) + 2;
+}
+
+static const struct tl_table_info *wide_at(const struct tl_catalog *c, uint32_t index)
+{
+    uint32_t fakes = fake_table_count(c);
+    return index < fakes ? fake_table_at(c, index) : &others[index - fakes];
+}
+
+static const struct tl_table_info *wide_table(const struct tl_catalog *c, const char *schema,
+                                              const char *name)
+{
+    for (uint32_t i = 0; i < wide_count(c); i++)
+        if ((!schema || strcmp(schema, "public") == 0) && strcmp(wide_at(c, i)->name, name) == 0)
+            return wide_at(c, i);
+    return NULL;
+}
+
+static const struct tl_catalog_vtable wide_vtable = {wide_table, wide_count, wide_at};
+static const struct tl_catalog wide_catalog = {&wide_vtable, 43};
+
 static uint64_t rows_of(const char *sql)
 {
     struct tl_status st = TL_STATUS_INIT;
@@ -20,7 +63,7 @@ static uint64_t rows_of(const char *sql)
     struct tl_run *run;
     struct tl_budget budget;
     tl_budget_init(&budget, "query memory", 256 << 20, NULL);
-    assert_ok(&st, tl_plan_new(&fake_catalog, tl_slice_str(sql), NULL, &plan, &st));
+    assert_ok(&st, tl_plan_new(&wide_catalog, tl_slice_str(sql), NULL, &plan, &st));
     struct tl_run_options options = {.budget = &budget, .time_zone = "UTC"};
     assert_ok(&st, tl_run_new(plan, &options, &run, &st));
     uint64_t rows = 0;
@@ -88,7 +131,7 @@ static void tables_of_the_user_are_listed(void **state)
 {
     (void)state;
     assert_int_equal(rows_of("SELECT 1 FROM pg_class WHERE relnamespace = 'public'::regnamespace"),
-                     2);
+                     5);
     assert_int_equal(rows_of("SELECT 1 FROM pg_attribute WHERE attrelid = 'small'::regclass"), 4);
     /* a map is no value: it is not told of */
     assert_int_equal(rows_of("SELECT 1 FROM pg_attribute WHERE attrelid = 'events'::regclass"), 18);
@@ -98,12 +141,78 @@ static void tables_of_the_user_are_listed(void **state)
     assert_int_equal(rows_of("SELECT 1 FROM pg_stat_activity"), 1);
 }
 
+/* FROM reads a view as what it stands for, under its own names. */
+static void views_are_subqueries(void **state)
+{
+    (void)state;
+    static const char *const statements[] = {
+        "SELECT a FROM short",
+        "SELECT s.x + 1 FROM short AS s(x) WHERE s.x < 5 ORDER BY 1",
+        "SELECT short.a, small.a FROM public.short LEFT JOIN small ON small.a = short.a",
+        "WITH small AS (SELECT 'no' AS a) SELECT a + 1 FROM short",
+    };
+    for (size_t i = 0; i < sizeof(statements) / sizeof(statements[0]); i++) {
+        struct tl_status st = TL_STATUS_INIT;
+        struct tl_plan *plan;
+        assert_ok(&st, tl_plan_new(&wide_catalog, tl_slice_str(statements[i]), NULL, &plan, &st));
+        assert_int_equal(plan->outputs[0].type.kind, TL_BIGINT);
+        tl_plan_free(plan);
+    }
+}
+
+/* The one text that the statement gives. */
+static void gives(const char *sql, const char *wanted)
+{
+    struct tl_status st = TL_STATUS_INIT;
+    struct tl_plan *plan;
+    struct tl_run *run;
+    struct tl_chunk chunk;
+    assert_ok(&st, tl_plan_new(&wide_catalog, tl_slice_str(sql), NULL, &plan, &st));
+    struct tl_run_options options = {.time_zone = "UTC"};
+    assert_ok(&st, tl_run_new(plan, &options, &run, &st));
+    assert_ok(&st, tl_run_step(run, &chunk, &st));
+    assert_int_equal(chunk.count, 1);
+    const struct tl_slice *text = chunk.columns[0].data;
+    assert_true(tl_slice_eq(text[0], tl_slice_str(wanted)));
+    tl_run_free(run);
+    tl_plan_free(plan);
+}
+
+static void keys_and_views_are_listed(void **state)
+{
+    (void)state;
+    gives("SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = 'country'::regclass",
+          "CREATE UNIQUE INDEX country_pkey ON public.country USING btree (ts, a)");
+    gives("SELECT conname || ': ' || pg_get_constraintdef(oid) FROM pg_constraint",
+          "country_pkey: PRIMARY KEY (ts, a)");
+    gives(
+        "SELECT array_to_string(ARRAY(SELECT a.attname FROM pg_attribute a JOIN (SELECT "
+        "unnest(i.indkey) AS attnum, generate_subscripts(i.indkey, 1) AS ord FROM pg_index i WHERE "
+        "i.indrelid = 'country'::regclass AND i.indisprimary) k ON a.attnum = k.attnum WHERE "
+        "a.attrelid = 'country'::regclass ORDER BY k.ord), ',')",
+        "ts,a");
+    gives("SELECT string_agg(column_name::text, ',') FROM (SELECT column_name FROM "
+          "information_schema.key_column_usage WHERE table_name = 'country' ORDER BY "
+          "ordinal_position) t",
+          "ts,a");
+    gives("SELECT 'country_pkey'::regclass::text", "country_pkey");
+    gives("SELECT indexdef FROM pg_indexes",
+          "CREATE UNIQUE INDEX country_pkey ON public.country USING btree (ts, a)");
+    gives("SELECT definition FROM pg_views WHERE schemaname = 'public'",
+          "SELECT a FROM small WHERE a > 1");
+    gives("SELECT view_definition::text FROM information_schema.views WHERE table_name = 'short'",
+          "SELECT a FROM small WHERE a > 1");
+    gives("SELECT relkind::text FROM pg_class WHERE relname = 'short'", "v");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_relation_is_read),
         cmocka_unit_test(names_are_found_along_the_path),
         cmocka_unit_test(tables_of_the_user_are_listed),
+        cmocka_unit_test(keys_and_views_are_listed),
+        cmocka_unit_test(views_are_subqueries),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
