@@ -2,7 +2,9 @@
  * query/parse_int.h: what the files of the parser share (parse*.c); the only ones that see
  * PostgreSQL's headers.
  *
- *   parse.c         the text before the grammar sees it, types, expressions, statements
+ *   parse.c         statements
+ *   parse_text.c    the text before the grammar sees it, positions
+ *   parse_expr.c    types and expressions
  *   parse_select.c  SELECT and all that stands in it but expressions
  */
 #ifndef TALLY_QUERY_PARSE_INT_H
@@ -46,13 +48,21 @@ struct conv {
 #define LIST_COUNT(l) ((l) ? (uint32_t)(l)->length : 0U)
 #define LIST_AT(l, i) ((void *)(l)->elements[i].ptr_value)
 
-/* ---- parse.c ---- */
+/* ---- parse_text.c ---- */
 
+/* UTF-8, and the table that turns byte offsets into characters. */
+TL_CHECK enum tl_code tl__check_text(struct conv *c);
+/* Counts of tokens and nesting of brackets. */
+TL_CHECK enum tl_code tl__check_shape(struct conv *c);
 /* Byte offset (from 0, -1 unknown) -> character (from 1, 0 unknown). */
 int32_t tl__position_of(const struct conv *c, int location);
 /* Where the keyword stands first at or after byte `from`: for refusing what has no location. */
 int32_t tl__keyword_position(const struct conv *c, const char *word, int from);
 int32_t tl__first_token_position(const struct conv *c, int from);
+
+/* ---- parse_expr.c ---- */
+
+TL_CHECK enum tl_code tl__conv_type(struct conv *c, const TypeName *t, struct tl_ast_type *out);
 const char *tl__copy_string(struct conv *c, const char *s);
 struct tl_ast *tl__new_ast(struct conv *c, enum tl_ast_kind kind, int location, uint32_t arg_count);
 TL_CHECK enum tl_code tl__conv_expr(struct conv *c, const void *node, struct tl_ast **out);
