@@ -141,7 +141,7 @@ static void make_all(void)
         count++;
     for (const struct tl__catalog_shape *s = tl__catalog_fn_shapes; s->name; s++)
         count++;
-    relations = calloc(count, sizeof(*relations));
+    relations = calloc(count + 1u, sizeof(*relations));
     tl_assert(relations != NULL);
     for (const struct tl__catalog_shape *s = tl__catalog_pg_shapes; s->name; s++)
         make_relation(s, false, &relations[relation_count++]);
