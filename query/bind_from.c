@@ -315,6 +315,41 @@ static enum tl_code one_output(struct tl__block *k, const struct tl_ast_from *f,
 }
 
 /* generate_series(from, to [, step]) of BIGINT, TIMESTAMP or TIMESTAMPTZ. */
+/* Whether a series is of decimals: it has the scale of its start and step, whatever its end's. */
+static bool decimal_series(const struct tl_ast *call, struct tl_expr *const *args,
+                           struct tl_type *type)
+{
+    bool any = false;
+    uint8_t scale = 0;
+    for (uint32_t i = 0; i < call->arg_count; i++) {
+        bool decimal = tl__is_decimal(args[i]->type);
+        if (!decimal && args[i]->type.kind != TL_BIGINT && !tl__is_open(args[i]))
+            return false;
+        any = any || decimal;
+        if (decimal && i != 1 && args[i]->type.scale > scale)
+            scale = args[i]->type.scale;
+    }
+    if (!any)
+        return false;
+    *type = tl_type_of(TL_DECIMAL128);
+    type->scale = scale;
+    return true;
+}
+
+static enum tl_code close_decimals(struct tl__block *k, const struct tl_ast *call,
+                                   struct tl_expr **args, struct tl_type type)
+{
+    for (uint32_t i = 0; i < call->arg_count; i++) {
+        struct tl_type want = type;
+        if (i == 1 && tl__is_decimal(args[i]->type) && args[i]->type.scale > want.scale)
+            want.scale = args[i]->type.scale;
+        enum tl_code rc = tl__coerce(k->b, &args[i], want, "generate_series");
+        if (rc)
+            return rc;
+    }
+    return TL_OK;
+}
+
 static enum tl_code series_types(struct tl__block *k, const struct tl_ast *call,
                                  struct tl_expr **args, struct tl_type *type)
 {
@@ -331,6 +366,8 @@ static enum tl_code series_types(struct tl__block *k, const struct tl_ast *call,
         if (kind != TL_NULL && kind > type->kind)
             *type = tl_type_of((enum tl_kind)kind);
     }
+    if (decimal_series(call, args, type))
+        return close_decimals(k, call, args, *type);
     if (type->kind == TL_NULL)
         *type = tl_type_of(
             call->arg_count == 3 && args[2]->type.kind == TL_INTERVAL ? TL_TIMESTAMPTZ : TL_BIGINT);

@@ -305,6 +305,88 @@ static enum tl_code series_next(struct tl__op *op, struct tl__batch *out, struct
 
 static const struct tl__op_vtable series_vtable = {series_next, NULL};
 
+/* ---- generate_series of decimals ---- */
+
+struct decimals {
+    struct tl__op op;
+    bool ready, done;
+    tl_i128 at, last, step;
+    uint64_t number;
+};
+
+static tl_i128 decimal_at(const struct tl_vector *v)
+{
+    tl_i128 out;
+    memcpy(&out, v->data, sizeof(out));
+    return out;
+}
+
+static enum tl_code decimals_start(struct decimals *self, struct tl_status *st)
+{
+    const struct tl_plan_node *node = self->op.node;
+    struct tl_vector v[3];
+    self->ready = true;
+    for (uint32_t i = 0; i < node->arg_count; i++) {
+        enum tl_code rc = tl__eval_constant(self->op.pipe, node->args[i], &v[i], st);
+        if (rc)
+            return rc;
+        self->done = self->done || !tl_vector_valid(&v[i], 0);
+    }
+    if (self->done)
+        return TL_OK;
+    self->at = decimal_at(&v[0]);
+    self->last = decimal_at(&v[1]);
+    self->step = 1;
+    for (uint32_t i = 0; node->arg_count == 2 && i < node->types[0].scale; i++)
+        self->step *= 10;
+    if (node->arg_count == 3)
+        self->step = decimal_at(&v[2]);
+    if (self->step == 0)
+        return zero_step(node->args[2], st);
+    /* The end's digits beyond the series' own: towards the start, so that no value passes it. */
+    for (uint32_t i = node->types[0].scale; i < node->args[1]->type.scale; i++) {
+        tl_i128 rest = self->last % 10;
+        self->last /= 10;
+        if (self->step > 0 && rest < 0)
+            self->last--;
+        else if (self->step < 0 && rest > 0)
+            self->last++;
+    }
+    return TL_OK;
+}
+
+static enum tl_code decimals_next(struct tl__op *op, struct tl__batch *out, struct tl_status *st)
+{
+    struct decimals *self = (struct decimals *)op;
+    struct tl_arena *arena = &op->pipe->scratch;
+    tl_arena_reset(arena);
+    enum tl_code rc = tl__run_check(op->run, st);
+    if (rc == TL_OK && !self->ready)
+        rc = decimals_start(self, st);
+    if (rc)
+        return rc;
+    tl_i128 *data = tl_arena_alloc(arena, sizeof(*data) * TL_VECTOR_ROWS_MAX, st);
+    int64_t *numbers = tl_arena_alloc(arena, sizeof(*numbers) * TL_VECTOR_ROWS_MAX, st);
+    struct tl_vector *columns = tl_arena_calloc(arena, 2, sizeof(*columns), st);
+    if (!data || !numbers || !columns)
+        return st->code;
+    uint32_t n = 0;
+    while (n < TL_VECTOR_ROWS_MAX && !self->done &&
+           (self->step > 0 ? self->at <= self->last : self->at >= self->last)) {
+        numbers[n] = (int64_t)++self->number;
+        data[n++] = self->at;
+        self->done = __builtin_add_overflow(self->at, self->step, &self->at);
+    }
+    columns[0] =
+        (struct tl_vector){.type = op->node->types[0], .shape = TL_FLAT, .count = n, .data = data};
+    columns[1] = (struct tl_vector){
+        .type = tl_type_of(TL_BIGINT), .shape = TL_FLAT, .count = n, .data = numbers};
+    *out = (struct tl__batch){.rows = n, .columns = columns, .n = n};
+    return TL_OK;
+}
+
+static const struct tl__op_vtable decimals_vtable = {decimals_next, NULL};
+
 /* ---- FIRST ---- */
 
 struct first {
@@ -506,6 +588,8 @@ enum tl_code tl__set_new(struct tl_run *run, const struct tl_plan_node *node, st
         return plain_new(run, sizeof(struct values), &values_vtable, out, st);
     default:
         tl_assert(node->kind == TL_NODE_TABLE_FUNCTION);
+        if (node->types[0].kind == TL_DECIMAL128)
+            return plain_new(run, sizeof(struct decimals), &decimals_vtable, out, st);
         return plain_new(run, sizeof(struct series), &series_vtable, out, st);
     }
 }
