@@ -326,23 +326,27 @@ static enum tl_code bind_column_ref(struct tl__block *k, const struct tl_ast *as
     return bind_tableoid(k, ast, &found, out) || found ? k->b->st->code : no_column(k, ast);
 }
 
-/* array[index] */
+/* array[index] and array[from:to] */
 static enum tl_code subscript_array(struct tl__block *k, struct tl_expr *array,
-                                    const struct tl_ast *index, int32_t position,
-                                    struct tl_expr **out)
+                                    const struct tl_ast *ast, struct tl_expr **out)
 {
-    struct tl_expr *args[2] = {array, NULL};
-    enum tl_code rc = tl__bind(k, index, &args[1]);
-    if (!rc)
-        rc = tl__coerce(k->b, &args[1], tl_type_of(TL_BIGINT), "array subscript");
-    return rc ? rc : tl__call(k->b, "$subscript", args, 2, false, position, out);
+    struct tl_expr *args[3] = {array, NULL, NULL};
+    for (uint32_t i = 1; i < ast->arg_count; i++) {
+        enum tl_code rc = tl__bind(k, ast->args[i], &args[i]);
+        if (!rc)
+            rc = tl__coerce(k->b, &args[i], tl_type_of(TL_BIGINT), "array subscript");
+        if (rc)
+            return rc;
+    }
+    return tl__call(k->b, ast->arg_count == 3 ? "$slice" : "$subscript", args, ast->arg_count,
+                    false, ast->position, out);
 }
 
 static enum tl_code bind_subscript(struct tl__block *k, const struct tl_ast *ast,
                                    struct tl_expr **out)
 {
-    bool found;
-    enum tl_code rc = bind_reference(k, ast, &found, out);
+    bool found = false;
+    enum tl_code rc = ast->arg_count == 2 ? bind_reference(k, ast, &found, out) : TL_OK;
     if (rc || found)
         return rc;
     struct tl_expr *e;
@@ -350,7 +354,7 @@ static enum tl_code bind_subscript(struct tl__block *k, const struct tl_ast *ast
     if (rc)
         return rc;
     if (e->type.kind == TL_ARRAY)
-        return subscript_array(k, e, ast->args[1], ast->position, out);
+        return subscript_array(k, e, ast, out);
     return TL__BIND_FAIL(k->b, TL_INVALID, "42804", ast->position,
                          "cannot subscript type %s because it does not support subscripting",
                          tl__type_label(e->type));

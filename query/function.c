@@ -393,6 +393,7 @@ static const struct tl_function functions[] = {
     COMPARISONS(A),
     NULLISH("$array", array, A, tl__type_array, true, ANY),
     SCALED("$subscript", array_subscript, X, element, A, I),
+    SCALED("$slice", array_slice, A, first, A, I, I),
     NULLISH("||", array_join, A, tl__type_first, false, A, A),
     NULLISH("||", array_join, A, tl__type_first, false, A, ANY),
     NULLISH("||", array_join, A, tl__type_second, false, ANY, A),

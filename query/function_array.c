@@ -216,6 +216,39 @@ TL__KERNEL(array_subscript)
     return TL_OK;
 }
 
+/* array[from:to]: what of it there is, counted from 1. */
+TL__KERNEL(array_slice)
+{
+    struct tl_type element = tl_type_element(c->out->type);
+    struct tl_slice *out = tl__out(c, sizeof(*out));
+    if (!out)
+        return c->st->code;
+    TL__EACH(c, i)
+    {
+        struct tl_array_view v = view_arg(c, 0, i);
+        int64_t from = *(const int64_t *)(const void *)value_arg(c, 1, i);
+        int64_t to = *(const int64_t *)(const void *)value_arg(c, 2, i);
+        int64_t first = from > v.lower ? from : v.lower;
+        int64_t end = (int64_t)v.lower + v.count; /* after the last */
+        end = to < end ? to + 1 : end;
+        struct list l;
+        enum tl_code rc = list_init(&l, c, element, v.count);
+        _Alignas(16) uint8_t value[VALUE_MAX];
+        for (int64_t at = first; !rc && at < end; at++) {
+            uint32_t k = (uint32_t)(at - v.lower);
+            bool null = tl_array_is_null(&v, k);
+            if (!null)
+                tl_array_get(&v, k, value);
+            list_put(&l, null ? NULL : value);
+        }
+        if (!rc)
+            rc = list_build(&l, &out[i]);
+        if (rc)
+            return rc;
+    }
+    return TL_OK;
+}
+
 TL__KERNEL(cardinality)
 {
     int64_t *out = tl__out(c, 8);

@@ -185,7 +185,7 @@ size_t tl__find(struct tl_slice hay, struct tl_slice needle);
     X(regexp_substr) X(regexp_instr) X(substring_regex) X(regexp_replace) X(regexp_match)          \
     X(regexp_split) X(similar_to)
 #define TL__KERNELS_ARRAY(X)                                                                       \
-    X(array) X(array_join) X(array_edit) X(array_subscript) X(cardinality) X(array_length)         \
+    X(array) X(array_join) X(array_edit) X(array_subscript) X(array_slice) X(cardinality) X(array_length)         \
     X(array_lower) X(array_upper) X(array_ndims) X(array_position) X(eq_any) X(ne_any) X(lt_any)   \
     X(le_any) X(gt_any) X(ge_any) X(eq_all) X(ne_all) X(lt_all) X(le_all) X(gt_all) X(ge_all)      \
     X(array_contains) X(array_contained) X(array_overlaps) X(cast_array_text) X(cast_text_array)   \

@@ -62,7 +62,7 @@ enum tl_ast_kind {
     TL_AST_NULLIF,
     TL_AST_GREATEST,
     TL_AST_LEAST,
-    TL_AST_SUBSCRIPT,  /* args[0][args[1]] */
+    TL_AST_SUBSCRIPT,  /* args[0][args[1]], or [args[1]:args[2]] */
     TL_AST_SUBLINK,    /* integer: enum tl_ast_sublink; select; args[0], name: of ANY and ALL */
     TL_AST_ROW,        /* (args) */
     TL_AST_GROUPING,   /* GROUPING(args) */

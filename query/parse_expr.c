@@ -565,11 +565,24 @@ static enum tl_code conv_value_function(struct conv *c, const SQLValueFunction *
     return TL_OK;
 }
 
+/* A bound of a slice; one that was left out is as far as there are numbers. */
+static enum tl_code conv_slice_bound(struct conv *c, const Node *n, int64_t none,
+                                     struct tl_ast **out)
+{
+    if (n)
+        return tl__conv_expr(c, n, out);
+    *out = tl__new_ast(c, TL_AST_INT, -1, 0);
+    if (!*out)
+        return c->st->code;
+    (*out)->integer = none;
+    return TL_OK;
+}
+
 static enum tl_code conv_indirection(struct conv *c, const A_Indirection *n, struct tl_ast **out)
 {
     const A_Indices *i = LIST_AT(n->indirection, 0);
     bool field = nodeTag(i) == T_String;
-    struct tl_ast *ast = tl__new_ast(c, field ? TL_AST_FIELD : TL_AST_SUBSCRIPT, -1, field ? 1 : 2);
+    struct tl_ast *ast = tl__new_ast(c, field ? TL_AST_FIELD : TL_AST_SUBSCRIPT, -1, 1);
     if (!ast)
         return c->st->code;
     enum tl_code rc = tl__conv_expr(c, n->arg, &ast->args[0]);
@@ -583,10 +596,18 @@ static enum tl_code conv_indirection(struct conv *c, const A_Indirection *n, str
         *out = ast;
         return ast->name ? TL_OK : c->st->code;
     }
-    if (i->is_slice || !i->uidx)
-        return REFUSE(c, ast->position, "an array slice");
+    struct tl_ast *of = ast->args[0];
+    int32_t position = ast->position;
+    ast = tl__new_ast(c, TL_AST_SUBSCRIPT, -1, i->is_slice ? 3 : 2);
+    if (!ast)
+        return c->st->code;
+    ast->position = position;
+    ast->args[0] = of;
     *out = ast;
-    return tl__conv_expr(c, i->uidx, &ast->args[1]);
+    if (!i->is_slice)
+        return tl__conv_expr(c, i->uidx, &ast->args[1]);
+    rc = conv_slice_bound(c, i->lidx, INT64_MIN, &ast->args[1]);
+    return rc ? rc : conv_slice_bound(c, i->uidx, INT64_MAX, &ast->args[2]);
 }
 
 static enum tl_code conv_is(struct conv *c, const void *node, struct tl_ast **out)
