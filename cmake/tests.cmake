@@ -78,6 +78,7 @@ endif()
 foreach(e2e IN ITEMS "grpcio:/usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/e2e/test_grpcio.py"
                      "postgres:/usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/e2e/test_postgres.py"
                      "catalog:/usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/e2e/test_catalog.py"
+                     "clients:/usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/e2e/test_clients.py"
                      "tokens:/usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/e2e/test_tokens.py"
                      "kill:/usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/e2e/test_kill.py"
                      "grpcjs:${CMAKE_SOURCE_DIR}/tests/e2e/run_grpcjs")

@@ -74,9 +74,17 @@ enum tl_code tl_pg_type_of(uint32_t oid, struct tl_type *out, struct tl_status *
     case TL_PG_INTERVAL:
         kind = TL_INTERVAL;
         break;
-    default:
+    default: {
+        struct tl_type array;
+        /* The scale of numeric's elements would have to be known before their values. */
+        if (tl_pg_type_by_oid(oid, &array) && array.kind == TL_ARRAY &&
+            array.element != TL_DECIMAL64 && array.element != TL_DECIMAL128) {
+            *out = array;
+            return TL_OK;
+        }
         TL_FAIL(st, TL_UNSUPPORTED, "parameters of the type with OID %u are not supported", oid);
         return tl_status_sql(st, "0A000", 0);
+    }
     }
     *out = tl_type_of(kind);
     return TL_OK;
@@ -593,12 +601,63 @@ static enum tl_code binary_param(struct tl_slice bytes, uint32_t oid, struct tl_
     }
 }
 
+/* An array of at most one dimension; its elements say their type themselves and are as single
+ * values are. An element takes at least the 4 bytes of its length: what is allocated is bounded by
+ * what came. */
+static enum tl_code binary_array(struct tl_slice bytes, struct tl_type type, const char *time_zone,
+                                 struct tl_arena *arena, struct tl_vector *out,
+                                 struct tl_status *st)
+{
+    const struct tl_type element = tl_type_element(type);
+    const size_t width = tl_kind_width((enum tl_kind)element.kind);
+    struct tl_pg_reader r = tl_pg_reader_of(bytes);
+    uint32_t dimensions = tl_pg_read_u32(&r), has_null = tl_pg_read_u32(&r);
+    uint32_t oid = tl_pg_read_u32(&r), count = 0, lower = 1;
+    if (dimensions > 1) {
+        TL_FAIL(st, TL_UNSUPPORTED, "arrays of more than one dimension are not supported");
+        return tl_status_sql(st, "0A000", 0);
+    }
+    if (dimensions == 1) {
+        count = tl_pg_read_u32(&r);
+        lower = tl_pg_read_u32(&r);
+    }
+    if (r.failed || has_null > 1 || lower > 1 || count > (size_t)(r.end - r.next) / 4)
+        return bad_binary(st, "array");
+
+    uint8_t *values = tl_arena_calloc(arena, (size_t)count + 1, width, st);
+    uint64_t *validity = tl_arena_calloc(arena, (size_t)count / 64 + 1, sizeof(*validity), st);
+    struct tl_slice *array = tl_arena_alloc(arena, sizeof(*array), st);
+    if (!values || !validity || !array)
+        return st->code;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t size = tl_pg_read_u32(&r);
+        if (size == UINT32_MAX && !r.failed)
+            continue;
+        struct tl_slice one = tl_pg_read_bytes(&r, size);
+        struct tl_vector v;
+        if (r.failed)
+            return bad_binary(st, "array");
+        if (tl_pg_param(one, true, oid, element, time_zone, arena, &v, st))
+            return st->code;
+        memcpy(values + width * i, v.data, width);
+        validity[i / 64] |= 1ull << (i % 64);
+    }
+    if (!tl_pg_read_done(&r))
+        return bad_binary(st, "array");
+    if (tl_array_build(arena, element, values, validity, count, (int32_t)lower, array, st))
+        return st->code;
+    *out = (struct tl_vector){.type = type, .shape = TL_CONST, .count = 1, .data = array};
+    return TL_OK;
+}
+
 enum tl_code tl_pg_param(struct tl_slice bytes, bool binary, uint32_t oid, struct tl_type type,
                          const char *time_zone, struct tl_arena *arena, struct tl_vector *out,
                          struct tl_status *st)
 {
     if (oid == 0 || oid == TL_PG_UNKNOWN)
         oid = tl_pg_oid_of(type);
+    if (binary && type.kind == TL_ARRAY)
+        return binary_array(bytes, type, time_zone, arena, out, st);
     if (binary)
         return binary_param(bytes, oid, type, time_zone, arena, out, st);
     if (!tl_utf8_valid(bytes, false)) {

@@ -16,6 +16,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 BUILD = os.path.abspath(os.environ.get("TALLY_BUILD", os.path.join(ROOT, "build", "release")))
 TALLYD = os.path.join(BUILD, "tallyd")
+TALLY = os.path.join(BUILD, "tally")
 
 
 def stubs():
@@ -94,6 +95,21 @@ class Tallyd:
                 self.stop()  # sanitizers speak at the end
         finally:
             self.close()
+
+
+def certificate(folder):
+    """A key and a certificate of its own for 127.0.0.1; their files."""
+    key, cert = os.path.join(folder, "key.pem"), os.path.join(folder, "cert.pem")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+                    "-nodes", "-keyout", key, "-out", cert, "-days", "2", "-subj", "/CN=localhost",
+                    "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
+    return key, cert
+
+
+def token(data, name, *who):
+    """Makes a principal in a data directory; its secret."""
+    return subprocess.run([TALLY, "token", "create", name, "--data", data, *who], check=True,
+                          capture_output=True, text=True).stdout.strip()
 
 
 NOW_US = 1_700_000_000_000_000

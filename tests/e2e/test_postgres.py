@@ -7,6 +7,7 @@ position; a merchant's token sees that merchant's rows. Each test starts a tally
 import datetime
 import decimal
 import os
+import struct
 import subprocess
 import sys
 import tempfile
@@ -23,7 +24,6 @@ except ImportError:
 import harness
 from harness import NOW_US, Tallyd, append, request, rpc, run
 
-TALLY = os.path.join(harness.BUILD, "tally")
 UTC = datetime.timezone.utc
 NOW = datetime.datetime.fromtimestamp(NOW_US // 1_000_000, UTC)
 
@@ -121,6 +121,29 @@ def psycopg3_asks():
                 assert c.fetchone() == (before[0] + 7,)
 
 
+def binary_arrays():
+    with Tallyd() as server, psycopg.connect(url(server), autocommit=True) as db:
+        for values, type_name in (([1, None, -3], "int8"), (["a", None, "b\"c", ""], "text"), ([], "text"),
+                                  ([True, False], "bool"), ([0.5, None], "float8")):
+            got = db.execute("SELECT %%b::%s[], array_length(%%b::%s[], 1)" % (type_name, type_name),
+                             (values, values), binary=True).fetchone()
+            assert got == (values, len(values) or None), (values, got)
+        whole = struct.pack(">IIIII", 1, 0, 20, 2, 1) + struct.pack(">IqIq", 8, 7, 8, 8)
+        broken = [whole[:n] for n in range(len(whole))] + [
+            whole + b"\0",
+            struct.pack(">IIIII", 1, 0, 20, 0x7fffffff, 1),  # more elements than bytes
+            struct.pack(">IIIII", 1, 2, 20, 0, 1),
+            struct.pack(">IIIIII", 1, 0, 20, 1, 1, 0xfffffffe),
+        ]
+        ask = lambda data: db.pgconn.exec_params(b"SELECT array_length($1, 1)", [data], [1016], [1])  # noqa: E731
+        assert ask(whole).get_value(0, 0) == b"2"
+        for data in broken:
+            code = ask(data).error_field(psycopg.pq.DiagnosticField.SQLSTATE)
+            assert code == b"22P03", (data, code)
+        many = struct.pack(">IIIIIII", 2, 0, 20, 0, 1, 0, 1)
+        assert ask(many).error_field(psycopg.pq.DiagnosticField.SQLSTATE) == b"0A000"
+
+
 def copy_in_and_out():
     with Tallyd() as server, psycopg.connect(url(server), autocommit=True) as db:
         c = db.cursor()
@@ -162,16 +185,11 @@ def queries_are_cancelled():
 
 def tls_and_scram():
     with tempfile.TemporaryDirectory() as folder:
-        key, cert = os.path.join(folder, "key.pem"), os.path.join(folder, "cert.pem")
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-                        "-nodes", "-keyout", key, "-out", cert, "-days", "2", "-subj", "/CN=localhost",
-                        "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
+        key, cert = harness.certificate(folder)
         data = os.path.join(folder, "data")
         os.mkdir(data)
-        made = {}
-        for name, who in (("boss", ["--operator"]), ("shop", ["--merchant", "2"])):
-            made[name] = subprocess.run([TALLY, "token", "create", name, "--data", data] + who, check=True,
-                                        capture_output=True, text=True).stdout.strip()
+        made = {"boss": harness.token(data, "boss", "--operator"),
+                "shop": harness.token(data, "shop", "--merchant", "2")}
         with Tallyd(data=data, args=["--tls-cert", cert, "--tls-key", key]) as server:
             secure = {"sslmode": "verify-full", "sslrootcert": cert}
             copy = "COPY events (merchant_id, ts, path) FROM STDIN WITH (FORMAT csv)"
@@ -192,4 +210,4 @@ def tls_and_scram():
 
 
 if __name__ == "__main__":
-    run([psql_asks, psycopg2_asks, psycopg3_asks, copy_in_and_out, queries_are_cancelled, tls_and_scram])
+    run([psql_asks, psycopg2_asks, psycopg3_asks, binary_arrays, copy_in_and_out, queries_are_cancelled, tls_and_scram])
