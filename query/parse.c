@@ -245,6 +245,21 @@ static enum tl_code conv_drop(struct conv *c, const DropStmt *s, int32_t at,
     return out->table_name ? TL_OK : c->st->code;
 }
 
+static enum tl_code conv_refresh(struct conv *c, const RefreshMatViewStmt *s,
+                                 struct tl_ast_statement *out)
+{
+    const RangeVar *v = s->relation;
+    out->kind = TL_STMT_REFRESH_VIEW;
+    if (s->skipData)
+        return REFUSE(c, tl__keyword_position(c, "no", 0), "WITH NO DATA");
+    if (v->catalogname || (v->schemaname && strcmp(v->schemaname, "public") != 0))
+        return FAIL_AT(c, TL_NOT_FOUND, "42P01", tl__position_of(c, v->location),
+                       "materialized view \"%s\" does not exist", v->relname);
+    out->table_position = tl__position_of(c, v->location);
+    out->table_name = tl__copy_string(c, v->relname);
+    return out->table_name ? TL_OK : c->st->code;
+}
+
 static const struct {
     int tag;
     const char *name;
@@ -300,6 +315,8 @@ static enum tl_code conv_statement(struct conv *c, const RawStmt *raw, struct tl
         break;
     case T_DropStmt:
         return conv_drop(c, (const DropStmt *)raw->stmt, at, out);
+    case T_RefreshMatViewStmt:
+        return conv_refresh(c, (const RefreshMatViewStmt *)raw->stmt, out);
     case T_VariableShowStmt: {
         const VariableShowStmt *s = (const VariableShowStmt *)raw->stmt;
         out->kind = TL_STMT_SHOW_TABLES;

@@ -123,7 +123,8 @@ static enum tl_code bind_add_column(struct tl__binder *b, const struct tl_ast_st
     return bind_defs(b, s);
 }
 
-static enum tl_code bind_drop_view(struct tl__binder *b, const struct tl_ast_statement *s)
+/* DROP and REFRESH. */
+static enum tl_code bind_existing_view(struct tl__binder *b, const struct tl_ast_statement *s)
 {
     const struct tl_table_info *table = b->catalog->vtab->table(b->catalog, NULL, s->table_name);
     if (!table && !s->if_exists)
@@ -249,7 +250,8 @@ static enum tl_code bind_statement(struct tl__binder *b, const struct tl_ast_sta
     case TL_STMT_CREATE_ROLLUP:
         return tl__bind_rollup(b, s);
     case TL_STMT_DROP_VIEW:
-        return bind_drop_view(b, s);
+    case TL_STMT_REFRESH_VIEW:
+        return bind_existing_view(b, s);
     case TL_STMT_SHOW_TABLES:
         return one_text_output(b, "table_name");
     }

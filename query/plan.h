@@ -281,6 +281,7 @@ enum tl_statement_kind {
     TL_STMT_SHOW_TABLES,   /* SHOW TABLES; root is NULL */
     TL_STMT_CREATE_ROLLUP, /* `rollup`, if_not_exists */
     TL_STMT_DROP_VIEW,     /* table_name, if_exists */
+    TL_STMT_REFRESH_VIEW,  /* table_name; changes nothing: a rollup is never stale */
     TL_STMT_SET_OPTIONS    /* ALTER TABLE … SET (…): table_name, partition_rows */
 };
 

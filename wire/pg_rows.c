@@ -222,6 +222,8 @@ static const char *tag_of(const struct tl_pg *s, char *buf, size_t size)
             return "CREATE MATERIALIZED VIEW";
         case TL_STMT_DROP_VIEW:
             return "DROP MATERIALIZED VIEW";
+        case TL_STMT_REFRESH_VIEW:
+            return "REFRESH MATERIALIZED VIEW";
         default:
             break;
         }

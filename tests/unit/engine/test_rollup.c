@@ -308,6 +308,10 @@ static void wrong_views_are_refused(void **state)
         {"CREATE TABLE events_15m (merchant_id BIGINT NOT NULL, ts TIMESTAMPTZ NOT NULL)", "42P07"},
         {"ALTER TABLE events_15m ADD COLUMN x BIGINT", "42809"},
         {"DROP MATERIALIZED VIEW nothing", "42P01"},
+        {"REFRESH MATERIALIZED VIEW nothing", "42P01"},
+        {"REFRESH MATERIALIZED VIEW other.events_15m", "42P01"},
+        {"REFRESH MATERIALIZED VIEW events", "42809"},
+        {"REFRESH MATERIALIZED VIEW events_15m WITH NO DATA", "0A000"},
         {"DROP MATERIALIZED VIEW events", "42809"},
         {"DROP TABLE events", "0A000"},
 #undef V
@@ -329,6 +333,8 @@ static void wrong_views_are_refused(void **state)
              "CREATE MATERIALIZED VIEW IF NOT EXISTS events_15m WITH (tally.rollup) AS SELECT "
              "time_bucket('15 minutes', ts) AS b, merchant_id, count(*) FROM events GROUP BY 1, 2",
              got, sizeof(got));
+    fx_query(w.db, "REFRESH MATERIALIZED VIEW events_15m", got, sizeof(got));
+    fx_query(w.db, "REFRESH MATERIALIZED VIEW CONCURRENTLY public.events_15m", got, sizeof(got));
     assert_int_equal(fx_number(w.db, "SELECT count(visitors) FROM events_15m"), 0);
     tally_close(w.db);
     tl_io_free(tl_io_sim_io(w.sim));
