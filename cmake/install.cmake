@@ -21,7 +21,8 @@ install(FILES ${TALLY_ARCHIVE} DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(FILES engine/tally.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/tally/engine)
 install(FILES base/arena.h base/bytes.h base/int128.h base/status.h base/vector.h
     DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/tally/base)
-install(FILES query/plan.h query/source.h query/utility.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/tally/query)
+install(FILES query/catalog.h query/plan.h query/source.h query/utility.h
+    DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/tally/query)
 configure_file(cmake/tally.pc.in tally.pc @ONLY)
 install(FILES ${CMAKE_BINARY_DIR}/tally.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 

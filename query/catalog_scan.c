@@ -67,11 +67,12 @@ static enum tl_code scan_open(struct tl_source *s, const struct tl_scan_spec *sp
                                     .out = &scan->text};
     if (scan->relation->make)
         scan->relation->make(&rows);
+    tl_buffer_put_u8(&scan->text, 0); /* its rows are read as a string */
     if (tl_buffer_check(&scan->text, st))
         goto fail;
     scan->fixed = scan->relation->rows;
     scan->next = (const char *)scan->text.data;
-    scan->end = scan->next + scan->text.size;
+    scan->end = scan->next + scan->text.size - 1;
     *out = scan;
     return TL_OK;
 fail:
