@@ -21,6 +21,7 @@
 #include "base/time.h"
 #include "query/decimal_int.h"
 #include "query/exec_int.h"
+#include "query/select_kth.h"
 
 struct sum_state {
     tl_i128 sum;
@@ -920,41 +921,6 @@ static enum tl_code partition(struct agg *a, uint32_t groups, const uint32_t *ra
     return TL_OK;
 }
 
-/* The k-th smallest of v[0 … n), which is reordered. */
-static int64_t select_kth(int64_t *v, size_t n, size_t k)
-{
-    size_t lo = 0;
-    size_t hi = n - 1;
-    while (lo < hi) {
-        size_t mid = lo + (hi - lo) / 2;
-        int64_t a = v[lo];
-        int64_t b = v[mid];
-        int64_t c = v[hi];
-        int64_t pivot = a < b ? (b < c ? b : a < c ? c : a) : (a < c ? a : b < c ? c : b);
-        size_t i = lo;
-        size_t j = hi;
-        for (;;) {
-            while (v[i] < pivot)
-                i++;
-            while (v[j] > pivot)
-                j--;
-            if (i >= j)
-                break;
-            int64_t t = v[i];
-            v[i++] = v[j];
-            v[j--] = t;
-        }
-        /* left of i nothing is greater than the pivot, right of j nothing smaller */
-        if (v[j] > pivot && j > lo)
-            j--;
-        if (k <= j)
-            hi = j;
-        else
-            lo = j + 1;
-    }
-    return v[k];
-}
-
 static int compare_ids(const struct tl__intern *t, uint32_t a, uint32_t b)
 {
     size_t width = 16;
@@ -1068,7 +1034,7 @@ static enum tl_code finish_percentile(struct state *s, struct agg *a, uint32_t g
         k = k == 0 ? 0 : k - 1;
         if (a->def->descending)
             k = n - 1 - k;
-        r->value = select_kth(values + starts[g], n, k);
+        r->value = tl__select_kth(values + starts[g], n, k);
         if (source->interned)
             r->value = TL__AT(uint32_t, &source->back, r->value);
         r->n = 1;
