@@ -380,8 +380,11 @@ enum tl_pg_turn tl_pg_run(struct tl_pg *s)
             continue;
         }
         size_t size = next_message(s);
-        if (size == 0)
+        if (size == 0) {
+            /* A cancel that came too late is not for the statement to come. */
+            atomic_store_explicit(&s->cancelled, false, memory_order_relaxed);
             return TL_PG_WAITS;
+        }
         if (size == SIZE_MAX) {
             tl_pg_terminate(s, "08P01",
                             "invalid message length, or a message larger than the limit");

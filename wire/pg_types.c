@@ -509,6 +509,8 @@ static enum tl_code through_text(struct tl_slice bytes, uint32_t oid, struct tl_
     case TL_PG_OID:
         if (!integer_of(bytes, &i64))
             return bad_binary(st, "integer");
+        if (oid == TL_PG_OID)
+            i64 = (int64_t)(uint32_t)i64; /* the one that has no sign */
         size = tl_print_int64(i64, text);
         break;
     case TL_PG_FLOAT4:
@@ -565,6 +567,8 @@ static enum tl_code binary_param(struct tl_slice bytes, uint32_t oid, struct tl_
     case TL_BIGINT:
         if (!integer_of(bytes, &i64))
             return bad_binary(st, "integer");
+        if (oid == TL_PG_OID)
+            i64 = (int64_t)(uint32_t)i64;
         return bits_out(type, &i64, sizeof(i64), arena, out, st);
     case TL_DOUBLE:
         if (!float_of(bytes, &d))
