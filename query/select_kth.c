@@ -6,11 +6,12 @@
  * three passes in order, whose branches can be foreseen, for almost any distribution; each time the
  * values left span a 2,048th of the range, so it ends. Few values are selected by partitioning.
  */
+#include "query/select_kth.h"
+
 #include <stdbool.h>
 #include <string.h>
 
 #include "base/assert.h"
-#include "query/select_kth.h"
 
 enum {
     PLACE_BITS = 11,
