@@ -19,5 +19,6 @@ find_path(PG_SERVER_INCLUDE postgres.h
     HINTS /usr/include/postgresql/15/server /usr/pgsql-15/include/server REQUIRED)
 set_source_files_properties(${CMAKE_SOURCE_DIR}/query/parse.c
     ${CMAKE_SOURCE_DIR}/query/parse_select.c ${CMAKE_SOURCE_DIR}/query/parse_text.c
-    ${CMAKE_SOURCE_DIR}/query/parse_expr.c ${CMAKE_SOURCE_DIR}/query/utility.c PROPERTIES
+    ${CMAKE_SOURCE_DIR}/query/parse_expr.c ${CMAKE_SOURCE_DIR}/query/parse_named.c
+    ${CMAKE_SOURCE_DIR}/query/utility.c PROPERTIES
     COMPILE_OPTIONS "-isystem;${PG_SERVER_INCLUDE}")

@@ -1046,6 +1046,25 @@ static enum tl_code build_json(struct tl__binder *b, const struct tl_ast *ast,
     return rc;
 }
 
+/* num_nulls(x, …), num_nonnulls(x, …): how many of x IS [NOT] NULL are true. */
+static enum tl_code count_nulls(struct tl__binder *b, const struct tl_ast *ast,
+                                struct tl_expr **args, bool nulls, struct tl_expr **out)
+{
+    for (uint32_t i = 0; i < ast->arg_count; i++) {
+        struct tl_expr *e =
+            tl__expr_new(b, TL_EXPR_IS_NULL, tl_type_of(TL_BOOLEAN), 1, ast->position);
+        if (!e)
+            return b->st->code;
+        e->args[0] = args[i];
+        if (args[i]->kind == TL_EXPR_CONST)
+            e = bool_new(b, tl__is_null_const(args[i]), ast->position);
+        args[i] = e;
+        if (!e || (!nulls && tl__make_not(b, e, &args[i])))
+            return b->st->code;
+    }
+    return tl__call(b, "$count_true", args, ast->arg_count, false, ast->position, out);
+}
+
 static enum tl_code bind_call(struct tl__block *k, const struct tl_ast *ast, struct tl_expr **out)
 {
     struct tl__binder *b = k->b;
@@ -1082,6 +1101,9 @@ static enum tl_code bind_call(struct tl__block *k, const struct tl_ast *ast, str
     }
     if (strcmp(ast->name, "json_build_object") == 0)
         return build_json(b, ast, args, out);
+    bool nulls = strcmp(ast->name, "num_nulls") == 0;
+    if (ast->arg_count > 0 && (nulls || strcmp(ast->name, "num_nonnulls") == 0))
+        return count_nulls(b, ast, args, nulls, out);
     if (strcmp(ast->name, "pg_typeof") == 0 && ast->arg_count == 1) {
         int64_t oid = tl__is_open(args[0]) && args[0]->kind == TL_EXPR_CONST
                           ? TL_OID_UNKNOWN

@@ -437,6 +437,8 @@ static const struct tl_function functions[] = {
     NULLISH("$json_object", json_object, X, NULL, true, X),
     NULLISH("$gather", gather_array, A, tl__type_first, false, A),
 
+#include "query/function_civil_rows.inc"
+
 /* over the catalogs, and about the session */
 #include "query/function_catalog_rows.inc"
 };

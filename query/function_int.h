@@ -190,6 +190,9 @@ size_t tl__find(struct tl_slice hay, struct tl_slice needle);
     X(le_any) X(gt_any) X(ge_any) X(eq_all) X(ne_all) X(lt_all) X(le_all) X(gt_all) X(ge_all)      \
     X(array_contains) X(array_contained) X(array_overlaps) X(cast_array_text) X(cast_text_array)   \
     X(cast_array) X(string_to_array) X(array_to_string)
+#define TL__KERNELS_CIVIL(X)                                                                       \
+    X(age) X(justify_hours) X(justify_days) X(justify_interval) X(make_date) X(make_timestamp)     \
+    X(make_timestamptz) X(make_interval) X(is_finite) X(overlaps) X(count_true)
 #define TL__KERNELS_CATALOG(X)                                                                     \
     X(regclass_text) X(regtype_text) X(regproc_text) X(regnamespace_text) X(regrole_text)          \
     X(to_regclass) X(to_regtype) X(to_regproc) X(to_regnamespace) X(to_regrole) X(format_type)     \
@@ -214,6 +217,7 @@ TL__KERNELS_MATH(TL__DECLARE)
 TL__KERNELS_ENCODE(TL__DECLARE)
 TL__KERNELS_REGEX(TL__DECLARE)
 TL__KERNELS_ARRAY(TL__DECLARE)
+TL__KERNELS_CIVIL(TL__DECLARE)
 TL__KERNELS_CATALOG(TL__DECLARE)
 #undef TL__DECLARE
 

@@ -465,7 +465,7 @@ static enum tl_code conv_call(struct conv *c, const FuncCall *f, struct tl_ast *
     if (!rc && f->over)
         rc = tl__conv_window(c, f->over, &call->over);
     if (!rc)
-        rc = tl__conv_args(c, f->args, ast, 0);
+        rc = tl__conv_named(c, f->args, ast);
     *out = ast;
     return rc;
 }

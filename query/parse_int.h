@@ -5,6 +5,7 @@
  *   parse.c         statements
  *   parse_text.c    the text before the grammar sees it, positions
  *   parse_expr.c    types and expressions
+ *   parse_named.c   arguments given by name
  *   parse_select.c  SELECT and all that stands in it but expressions
  */
 #ifndef TALLY_QUERY_PARSE_INT_H
@@ -74,6 +75,11 @@ TL_CHECK enum tl_code tl__conv_order(struct conv *c, const List *list, uint32_t 
 /* The expressions of a list. */
 TL_CHECK enum tl_code tl__conv_list(struct conv *c, const List *list, uint32_t *count,
                                     struct tl_ast ***out);
+
+/* ---- parse_named.c ---- */
+
+/* A call's arguments, in the order of its parameters; those of names come after all others. */
+TL_CHECK enum tl_code tl__conv_named(struct conv *c, const List *list, struct tl_ast *call);
 
 /* ---- parse_select.c ---- */
 

@@ -786,7 +786,7 @@ static void the_manual_names_every_function(void **state)
     const struct tl_function *table = tl_functions(&count);
     /* Operators, and names that SQL writes in another way. */
     static const char *const others[] = {
-        "cast",         "like", "ilike",        "is_distinct",  "similar_to_escape",
+        "cast",         "like", "ilike",        "is_distinct",  "similar_to_escape", "overlaps",
         "current_user", "user", "session_user", "current_role", "current_catalog"};
     for (uint32_t i = 0; i < count; i++) {
         char call[64];
